@@ -1,0 +1,41 @@
+"""Errors and warnings of sk_unlearn.
+
+Each error also inherits the builtin that scikit-learn users would catch.
+"""
+
+__all__ = [
+    "ForgetRequestError",
+    "RetrainAdvisedWarning",
+    "TrainingDataChangedError",
+    "UnsupportedNetError",
+]
+
+
+class ForgetRequestError(ValueError):
+    """A forget request names rows that the estimator cannot forget.
+
+    Raised before any work; the estimator stays as it was.
+    """
+
+
+class TrainingDataChangedError(ValueError):
+    """The arrays given to ``fit`` were modified before ``forget``.
+
+    The training rows are held by reference until the first request, so a change made
+    in place would silently alter what the retained rows are.
+    """
+
+
+class UnsupportedNetError(ValueError):
+    """A net, module, criterion or optimiser lacks what a removal method needs.
+
+    The message says what is missing and what to do about it.
+    """
+
+
+class RetrainAdvisedWarning(UserWarning):
+    """An approximate removal measured that its own approximation does not hold.
+
+    The step was taken; the receipt holds the numbers. Retraining, or a smaller request,
+    is the safe answer.
+    """
