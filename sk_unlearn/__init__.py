@@ -1,0 +1,7 @@
+"""scikit-learn estimators around skorch networks that can forget training rows."""
+
+from sk_unlearn.exact import RetrainClassifier, RetrainRegressor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["RetrainClassifier", "RetrainRegressor", "__version__"]

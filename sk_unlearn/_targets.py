@@ -1,0 +1,83 @@
+"""What classifiers and regressors add to the contract: labels in, labels out."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+
+from sk_unlearn.exceptions import UnsupportedNetError
+
+__all__ = ["ForgetClassifierMixin", "ForgetRegressorMixin", "adopted_columns", "restrict_columns"]
+
+
+def adopted_columns(classes):
+    """Outputs of an already trained net that stand for the classes: their own values.
+
+    Raises
+    ------
+    UnsupportedNetError
+        If labels are not the integers that a net is trained on.
+    """
+    if classes.dtype.kind not in "iub" or classes.min() < 0:
+        raise UnsupportedNetError(
+            "A trained net is adopted with the labels it was trained on, integers from 0 that "
+            f"number its outputs, got labels {classes[:3]}... Encode y the way the net was "
+            "trained, or pass the net without FrozenEstimator so that it is trained here."
+        )
+    return classes.astype(np.int64)
+
+
+def restrict_columns(proba, columns):
+    """Probabilities of some classes, given that the row belongs to one of them.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_rows, n_outputs)
+    columns : ndarray of int
+
+    Returns
+    -------
+    restricted : ndarray of shape (n_rows, len(columns))
+        Rows sum to one; uniform where the kept columns hold nothing.
+    """
+    if len(columns) == proba.shape[1]:
+        return proba[:, columns]
+    kept = proba[:, columns]
+    total = kept.sum(axis=1, keepdims=True)
+    return np.where(total > 0, kept / np.where(total > 0, total, 1), 1 / len(columns))
+
+
+class ForgetClassifierMixin(ClassifierMixin):
+    """Labels of any kind, encoded here, so that a net only ever sees 0 ... K-1."""
+
+    _classification = True
+
+    def _encode(self, y):
+        """Positions of labels in ``classes_``, shape (n_rows,), int64."""
+        return np.searchsorted(self.classes_, y).astype(np.int64)
+
+    def _set_classes(self, y):
+        """Set ``classes_`` to the labels that the rows have."""
+        self.classes_ = np.unique(y)
+
+
+class ForgetRegressorMixin(RegressorMixin):
+    """Real targets, one or several a row; nets always see two dimensions."""
+
+    _classification = False
+
+    def _encode(self, y):
+        """Targets of shape (n_rows, n_targets), float."""
+        y = np.asarray(y)
+        return y.reshape(len(y), -1)
+
+    def _set_classes(self, y):
+        self._target_ndim_ = np.ndim(y)
+
+    def _decode(self, prediction):
+        """Predictions of a net as float64, in the shape that ``y`` had."""
+        prediction = prediction.astype(np.float64)
+        return prediction.reshape(-1) if self._target_ndim_ == 1 else prediction
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

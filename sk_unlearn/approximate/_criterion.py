@@ -1,0 +1,103 @@
+"""What a removal should not harm: a performance criterion as a function of parameters."""
+
+import torch
+
+from sk_unlearn.functional import row_losses, weighted_gradient
+
+__all__ = ["HeldOutLoss", "UserCriterion"]
+
+
+class HeldOutLoss:
+    """Mean row loss on rows that were held out of training.
+
+    Parameters
+    ----------
+    model : RowwiseModel
+    X, y : Tensor
+        At least one row.
+    chunk_size : int or None
+    """
+
+    def __init__(self, model, X, y, chunk_size=None):
+        self.model, self.X, self.y, self.chunk_size = model, X, y, chunk_size
+
+    def value(self, params):
+        """Criterion, a float."""
+        return float(self._run(row_losses, params).double().mean())
+
+    def gradient(self, params):
+        """Gradient in the active parameters, shape (n_parameters,)."""
+        return self._run(weighted_gradient, params) / len(self.y)
+
+    def _run(self, function, params):
+        return function(self.model, params, self.X, self.y, chunk_size=self.chunk_size)
+
+
+class UserCriterion:
+    """A callable ``(module, X, y) -> scalar tensor``, smaller is better.
+
+    Parameters
+    ----------
+    function : callable
+    model : RowwiseModel
+    X, y : Tensor
+        The held-out rows, handed to the callable.
+    """
+
+    def __init__(self, function, model, X, y):
+        self.function, self.model, self.X, self.y = function, model, X, y
+
+    def value(self, params):
+        """Criterion, a float."""
+        with torch.no_grad(), self._loaded(params):
+            return float(self._call())
+
+    def gradient(self, params):
+        """Gradient in the active parameters, shape (n_parameters,)."""
+        with self._loaded(params) as active, torch.enable_grad():
+            value = self._call()
+            if not value.requires_grad:
+                raise ValueError(
+                    "The 'performance' callable must return a tensor that depends on the "
+                    "module's parameters differentiably; its result has no gradient. Avoid "
+                    ".item(), .detach(), NumPy and argmax inside it."
+                )
+            parts = torch.autograd.grad(value, list(active.values()), allow_unused=True)
+        filled = {
+            name: torch.zeros_like(active[name]) if part is None else part
+            for name, part in zip(active, parts, strict=True)
+        }
+        return self.model.flatten(filled).detach()
+
+    def _call(self):
+        value = self.function(self.model.module, self.X, self.y)
+        if not isinstance(value, torch.Tensor) or value.ndim > 0 or not torch.isfinite(value):
+            raise ValueError(
+                "The 'performance' callable must return a finite scalar tensor, got "
+                f"{value!r}."
+            )
+        return value
+
+    def _loaded(self, params):
+        return _Loaded(self.model, params)
+
+
+class _Loaded:
+    """The module with other parameter values for the length of a block."""
+
+    def __init__(self, model, params):
+        self.model, self.params = model, params
+
+    def __enter__(self):
+        active = {name: self.model.module.get_parameter(name) for name in self.model.active}
+        self.before = {name: value.detach().clone() for name, value in active.items()}
+        self._write(self.params)
+        return active
+
+    def __exit__(self, *exception):
+        self._write(self.before)
+
+    def _write(self, values):
+        with torch.no_grad():
+            for name in self.model.active:
+                self.model.module.get_parameter(name).copy_(values[name])

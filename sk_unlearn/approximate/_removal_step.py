@@ -1,0 +1,208 @@
+"""One linear removal step: gradients of the leaving rows through the inverse curvature."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from sk_unlearn.approximate._compensation import compensate
+from sk_unlearn.functional import (
+    conjugate_gradient,
+    directional_derivatives,
+    row_losses,
+    weighted_gradient,
+)
+
+__all__ = ["CurvatureSystem", "RowBatch", "StepReport", "removal_step"]
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Rows of a model as tensors."""
+
+    X: torch.Tensor
+    y: torch.Tensor
+
+    def __len__(self):
+        return len(self.y)
+
+    def take(self, indices):
+        indices = torch.as_tensor(indices, device=self.y.device)
+        return RowBatch(self.X[indices], self.y[indices])
+
+
+@dataclass(frozen=True)
+class CurvatureSystem:
+    """The linear system ``(H + diag(ridge)) x = b`` at one point.
+
+    Attributes
+    ----------
+    operator : object
+        With ``matvec`` and ``n_rows``: the curvature H of the mean loss.
+    ridge : Tensor of shape (n_parameters,)
+        Damping plus weight decay.
+    preconditioner : callable or None
+    tol : float
+        Relative residual to reach.
+    max_iter : int
+    callback : callable or None
+    """
+
+    operator: object
+    ridge: torch.Tensor
+    preconditioner: object = None
+    tol: float = 1e-2
+    max_iter: int = 50
+    callback: object = None
+
+    def solve(self, b):
+        """Solution and :class:`~sk_unlearn.functional.SolverReport`."""
+        return conjugate_gradient(
+            self.operator.matvec,
+            b,
+            damping=self.ridge,
+            preconditioner=self.preconditioner,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            callback=self.callback,
+        )
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Measurements of one step; all losses are means over rows.
+
+    Attributes
+    ----------
+    n_forgotten : int
+    solves : list of SolverReport, as dicts
+    damage : float or None
+        Predicted change of the criterion by plain removal; None without a criterion.
+    n_weighted : int
+        Retained rows that carry compensation.
+    unmet : float
+        Share of the damage that the weights could not compensate.
+    step_ratio : float
+        Norm of the step over the norm of the parameters.
+    expansion_error : float
+        Curvature rows' mean gradient after the step against its linear prediction,
+        relative to the change asked for. 0: the loss is quadratic along the step. 1: the
+        error is as large as the whole effect.
+    criterion_change_predicted, criterion_change : float or None
+    forget_loss_before, forget_loss : float
+    """
+
+    n_forgotten: int
+    solves: list
+    damage: float | None
+    n_weighted: int
+    unmet: float
+    step_ratio: float
+    expansion_error: float
+    criterion_change_predicted: float | None
+    criterion_change: float | None
+    forget_loss_before: float
+    forget_loss: float
+
+    @property
+    def n_products(self):
+        """Curvature products of all solves."""
+        return sum(solve["n_products"] for solve in self.solves)
+
+    def to_dict(self):
+        return asdict(self)
+
+
+def removal_step(
+    model,
+    params,
+    retained,
+    leaving,
+    system,
+    criterion,
+    *,
+    n_rows,
+    eta=1.0,
+    compensation=None,
+    bound=1.0,
+    strict=False,
+    chunk_size=None,
+):
+    """Move the parameters to where the minimum goes when rows leave.
+
+    Parameters
+    ----------
+    model : RowwiseModel
+    params : dict of str to Tensor
+    retained, leaving : RowBatch
+    system : CurvatureSystem
+        At ``params``.
+    criterion : HeldOutLoss, UserCriterion or None
+    n_rows : int
+        Rows in the mean of the objective, those that leave included.
+    eta, compensation, bound, strict
+        See :class:`~sk_unlearn.PumaClassifier`.
+
+    Returns
+    -------
+    params : dict of str to Tensor
+    report : StepReport
+    """
+    removed = _gradient(model, params, leaving, chunk_size=chunk_size)
+    slope = None if criterion is None else criterion.gradient(params)
+    solves, damage, weights, unmet = [], None, None, 0.0
+    change = -eta * removed
+    if compensation is not None and slope is not None:
+        toward, solved = system.solve(slope)
+        solves.append(solved)
+        # v . g_k summed over the leaving rows, by linearity
+        damage = float(eta * (toward.double() @ removed.double()) / n_rows)
+        influence = -directional_derivatives(
+            model, params, retained.X, retained.y, toward, chunk_size=chunk_size
+        ) / n_rows
+        weights, unmet = compensate(
+            influence, damage, kind=compensation, bound=bound, strict=strict
+        )
+        if weights.any():
+            change = change + _gradient(model, params, retained, weights, chunk_size=chunk_size)
+    step, solved = system.solve(-change / n_rows)
+    solves.append(solved)
+    moved = model.unflatten(model.flatten(params) + step)
+    report = StepReport(
+        n_forgotten=len(leaving),
+        solves=[asdict(report) for report in solves],
+        damage=damage,
+        n_weighted=0 if weights is None else int(torch.count_nonzero(weights)),
+        unmet=unmet / abs(damage) if unmet else 0.0,
+        step_ratio=float(step.norm() / model.flatten(params).norm()),
+        expansion_error=_expansion_error(
+            model, params, moved, step, system, change / n_rows, chunk_size
+        ),
+        criterion_change_predicted=None if slope is None else float(slope @ step),
+        criterion_change=None
+        if criterion is None
+        else criterion.value(moved) - criterion.value(params),
+        forget_loss_before=_mean_loss(model, params, leaving, chunk_size),
+        forget_loss=_mean_loss(model, moved, leaving, chunk_size),
+    )
+    return moved, report
+
+
+def _gradient(model, params, rows, weights=None, *, chunk_size):
+    return weighted_gradient(model, params, rows.X, rows.y, weights, chunk_size=chunk_size)
+
+
+def _mean_loss(model, params, rows, chunk_size):
+    losses = row_losses(model, params, rows.X, rows.y, chunk_size=chunk_size)
+    return float(losses.double().mean())
+
+
+def _expansion_error(model, params, moved, step, system, change, chunk_size):
+    if not step.any():
+        return 0.0
+    operator = system.operator
+    rows = RowBatch(operator.X, operator.y)
+    before, after = (
+        _gradient(model, at, rows, chunk_size=chunk_size) / len(rows) for at in (params, moved)
+    )
+    error = after - before - operator.matvec(step)
+    return float(error.norm() / change.norm())

@@ -1,0 +1,309 @@
+"""The contract of every estimator that can forget, once.
+
+:class:`BaseForgetEstimator` validates, keeps the training rows, isolates randomness,
+writes receipts and publishes results atomically. A removal method adds three hooks:
+how to train, how to forget, and what forgetting would cost.
+"""
+
+import time
+import warnings
+from abc import ABCMeta, abstractmethod
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.validation import check_is_fitted
+
+from sk_unlearn.exceptions import RetrainAdvisedWarning, UnsupportedNetError
+from sk_unlearn.nets import carries_training, raise_interrupts
+from sk_unlearn.receipts import ForgetCost, ForgetLedger, ForgetReceipt, Guarantee
+from sk_unlearn.utils._digest import state_digest
+from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
+from sk_unlearn.utils._request import resolve_request
+from sk_unlearn.utils._rows import TrainingRows
+from sk_unlearn.utils._seeding import derive_seed, isolated_rng, root_seed
+from sk_unlearn.utils._sklearn import HasMethods, fit_context, num_samples
+from sk_unlearn.utils._tags import ForgetTags
+from sk_unlearn.utils._threads import reproducible_threads
+
+__all__ = ["BaseForgetEstimator", "Removal"]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a method reports about one removal; becomes part of the receipt."""
+
+    cost: ForgetCost
+    solver: dict | None = None
+    advice: tuple[str, ...] = ()
+
+
+class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the estimators that can forget rows.
+
+    Subclasses set ``guarantee`` and implement :meth:`_check_training_data`,
+    :meth:`_fit_rows`, :meth:`_forget_rows` and :meth:`_removal_cost`. The hooks run on a
+    draft of the estimator that replaces its state only when everything succeeded: they
+    set attributes freely, but must not change in place an object that the estimator
+    already holds.
+    """
+
+    guarantee: Guarantee
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # requested by default: whoever passes them to cross_validate means this estimator
+    __metadata_request__fit = {"sample_id": True, "groups": True, "forget": True}
+
+    @abstractmethod
+    def _check_training_data(self, X, y):
+        """Validate ``X, y`` before any work; return what is kept of them."""
+
+    @abstractmethod
+    def _fit_rows(self, rows):
+        """Train on ``rows`` and set the learned attributes."""
+
+    @abstractmethod
+    def _forget_rows(self, rows, retained, hit):
+        """Update the learned attributes; return a :class:`Removal`.
+
+        Parameters
+        ----------
+        rows, retained : TrainingRows
+            Before and after.
+        hit : ndarray of int
+            The rows that leave, as indices into ``rows``.
+        """
+
+    @abstractmethod
+    def _removal_cost(self, rows, hit):
+        """Predict the :class:`ForgetCost` of forgetting ``hit``."""
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, sample_id=None, groups=None, forget=None, **fit_params):
+        """Train on all rows, then forget those marked by ``forget``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Held by reference until the first removal: do not change it in between.
+        y : array-like of shape (n_samples,)
+        sample_id : array-like of shape (n_samples,), int or str, default=None
+            Distinct names of the rows; positions if None.
+        groups : array-like of shape (n_samples,), int or str, default=None
+            Whose row it is: ``forget(groups=...)`` removes everything of one person.
+        forget : ndarray of shape (n_samples,), bool, default=None
+            Rows to forget after training. Metadata routing slices it per fold, so
+            ``cross_validate(..., params={"forget": mask})`` trains, forgets and scores.
+        **fit_params : dict
+            Passed to the ``fit`` of the wrapped estimator where the method supports it.
+
+        Returns
+        -------
+        self : object
+        """
+        draft = self._draft(learned=False)
+        rows, mask = draft._check_fit(X, y, sample_id, groups, forget, fit_params)
+        draft._seed_ = root_seed(self.random_state)
+        draft.receipts_ = ForgetLedger()
+        draft._rows_ = rows
+        with draft._computing():
+            draft._fit_rows(rows)
+        if mask is not None:
+            draft = draft._forgotten(draft._resolve(mask))
+        self._publish(draft)
+        return self
+
+    def forget(self, X_idx=None, *, sample_id=None, groups=None):
+        """Remove training rows from the fitted model.
+
+        Exactly one of the parameters says which. Rows that were forgotten before are
+        skipped. If anything fails, the estimator stays as it was.
+
+        Parameters
+        ----------
+        X_idx : int, slice, array-like of int or boolean mask of shape (n_samples,)
+            Positions in the ``X`` of the last ``fit``, whatever was forgotten since.
+        sample_id : int, str or array-like of these
+            Ids given to ``fit``.
+        groups : int, str or array-like of these
+            Groups given to ``fit``: all their rows.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ForgetRequestError
+            If the request names unknown rows or leaves none.
+        TrainingDataChangedError
+            If the arrays given to ``fit`` were changed in place since.
+        """
+        check_is_fitted(self)
+        request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
+        self._rows_.verify(type(self).__name__)
+        self._publish(self._forgotten(request))
+        return self
+
+    def forget_cost(self, X_idx=None, *, sample_id=None, groups=None):
+        """Predict what a request would cost; changes nothing.
+
+        Parameters
+        ----------
+        X_idx, sample_id, groups
+            As in :meth:`forget`.
+
+        Returns
+        -------
+        cost : ForgetCost
+        """
+        check_is_fitted(self)
+        request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
+        if not len(request.hit):
+            return ForgetCost(0, 0, 0.0, 0.0)
+        self._check_remaining(request.hit)
+        return self._removal_cost(self._rows_, request.hit)
+
+    def get_metadata_routing(self):
+        """Metadata that this estimator takes for itself and passes on.
+
+        Returns
+        -------
+        router : MetadataRouter
+        """
+        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
+        if self.estimator is None:
+            return router
+        return router.add(
+            estimator=self._inner_estimator(),
+            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        )
+
+    def __sklearn_tags__(self):
+        return ForgetTags.extend(super().__sklearn_tags__(), self.guarantee)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_rows_")
+
+    @property
+    def _is_adopted(self):
+        return isinstance(self.estimator, FrozenEstimator)
+
+    def _inner_estimator(self):
+        return self.estimator.estimator if self._is_adopted else self.estimator
+
+    def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
+        X, y = self._check_training_data(X, y)
+        n_rows, owner = num_samples(X), type(self).__name__
+        rows = TrainingRows.borrow(
+            X,
+            y,
+            n_rows,
+            sample_id=None if sample_id is None else check_sample_id(sample_id, n_rows, owner=owner),
+            groups=None
+            if groups is None
+            else check_keys(groups, n_rows, name="groups", owner=owner),
+            fit_params=self._check_fit_params(fit_params),
+        )
+        mask = None if forget is None else check_forget_mask(forget, n_rows, owner=owner)
+        return rows, mask
+
+    def _check_fit_params(self, fit_params):
+        """Return what the wrapped estimator's ``fit`` gets, or refuse by name."""
+        if fit_params:
+            raise TypeError(
+                f"{type(self).__name__}.fit takes sample_id, groups and forget, got "
+                f"{', '.join(map(repr, sorted(fit_params)))}: this method cannot weight or "
+                "annotate single rows. Weight classes through the criterion of the net "
+                "instead, for example criterion__weight."
+            )
+        return {}
+
+    def _refuse_trained_weights(self):
+        """Training must not start from weights that saw rows that can be forgotten."""
+        if carries_training(self._inner_estimator()):
+            raise UnsupportedNetError(
+                f"The net in {type(self).__name__}(estimator=...) was given a module instance "
+                "that has been trained: a clone would start from what it learned. Pass the "
+                "module's class, with module__ parameters, or a fresh instance."
+            )
+
+    def _check_remaining(self, hit):
+        """Refuse a request that leaves the method nothing to work with."""
+
+    def _resolve(self, X_idx=None, *, sample_id=None, groups=None):
+        return resolve_request(
+            self._rows_, self.receipts_, X_idx, sample_id=sample_id, groups=groups
+        )
+
+    def _forgotten(self, request):
+        """Draft of this estimator after a request."""
+        start = time.perf_counter()
+        draft, rows, hit = self._draft(), self._rows_, request.hit
+        if len(hit):
+            self._check_remaining(hit)
+            before = state_digest(self._model_state())
+            draft._rows_ = retained = rows.drop(hit)
+            with draft._computing():
+                removal = draft._forget_rows(rows, retained, hit)
+            after = state_digest(draft._model_state())
+        else:
+            retained, removal = rows, Removal(ForgetCost(0, 0, 0.0, 0.0))
+            before = after = state_digest(self._model_state())
+        ledger = self.receipts_
+        receipt = ForgetReceipt(
+            method=type(self).__name__,
+            guarantee=self.guarantee,
+            n_requested=request.n_requested,
+            n_forgotten=len(hit),
+            n_already_forgotten=request.n_already,
+            n_remaining=len(retained),
+            sample_id=ledger.labels(rows, hit),
+            cost=removal.cost,
+            seconds=time.perf_counter() - start,
+            digest_before=before,
+            digest_after=after,
+            solver=removal.solver,
+            advice=removal.advice,
+        )
+        draft.receipts_ = ledger.add(receipt, rows, hit)
+        for message in removal.advice:
+            warnings.warn(message, RetrainAdvisedWarning, stacklevel=3)
+        return draft
+
+    def _model_state(self):
+        """Learned attributes that make up the model, for the digest and the checks."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name.endswith("_") and not name.startswith("_") and name != "receipts_"
+        }
+
+    def _draft(self, *, learned=True):
+        draft = object.__new__(type(self))
+        draft.__dict__ = {
+            name: value
+            for name, value in vars(self).items()
+            if learned or not name.endswith("_")
+        }
+        return draft
+
+    def _publish(self, draft):
+        # one assignment: an interrupt leaves the old state or the new one, never a mixture
+        self.__dict__ = draft.__dict__
+
+    @contextmanager
+    def _computing(self):
+        # the same stream for fit and forget: retraining must repeat what a fresh fit does
+        with ExitStack() as stack:
+            stack.enter_context(reproducible_threads())
+            stack.enter_context(isolated_rng(derive_seed(self._seed_, "compute")))
+            stack.enter_context(raise_interrupts())
+            yield

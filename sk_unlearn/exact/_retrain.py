@@ -1,0 +1,317 @@
+"""Naive retraining: the exact answer that every other method is measured against."""
+
+from copy import deepcopy
+
+import numpy as np
+
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.utils import check_consistent_length, column_or_1d, get_tags
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
+from sk_unlearn._targets import adopted_columns, restrict_columns
+from sk_unlearn.base import BaseForgetEstimator, Removal
+from sk_unlearn.nets import (
+    contains_net,
+    default_classifier,
+    default_regressor,
+    prepare,
+)
+from sk_unlearn.receipts import ForgetCost, Guarantee
+from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
+from sk_unlearn.utils._seeding import derive_seed
+
+__all__ = ["RetrainClassifier", "RetrainRegressor"]
+
+
+def _inner_has(method):
+    """Whether the wrapped estimator, fitted or not, has a method."""
+
+    def check(self):
+        fitted = getattr(self, "estimator_", None)
+        getattr(self.estimator if fitted is None else fitted, method)
+        return True
+
+    return check
+
+
+class _BaseRetrain(BaseForgetEstimator):
+    """Train on what remains; classifier and regressor differ only in their targets."""
+
+    guarantee = Guarantee("exact")
+
+    def __init__(self, estimator=None, *, random_state=None, verbose=0):
+        self.estimator = estimator
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def _feeds_net(self):
+        """Whether X goes straight into a net, without a pipeline in between."""
+        inner = self._inner_estimator()
+        return inner is None or (contains_net(inner) and not hasattr(inner, "steps"))
+
+    def _check_training_data(self, X, y):
+        if self.estimator is not None:
+            self._refuse_trained_weights()
+        if self._feeds_net:
+            return check_net_training_data(self, X, y, classification=self._classification)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        y = np.asarray(y)
+        check_consistent_length(X, y)
+        if self._classification:
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+        return X, y
+
+    def _check_fit_params(self, fit_params):
+        if not fit_params:
+            return {}
+        if self.estimator is None:
+            return super()._check_fit_params(fit_params)
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **fit_params).estimator.fit
+        return fit_params
+
+    def _fit_rows(self, rows):
+        if not self._is_adopted:
+            self._train(rows)
+            return
+        self._set_classes(rows.y)
+        self.estimator_ = deepcopy(self._inner_estimator())
+        self._net_inside_ = contains_net(self.estimator_)
+        if self._classification:
+            self._columns_ = self._class_columns(encoded=False)
+        self._copy_input_attributes()
+
+    def _forget_rows(self, rows, retained, hit):
+        cost = self._removal_cost(rows, hit)
+        self._train(retained)
+        return Removal(cost)
+
+    def _removal_cost(self, rows, hit):
+        n_retained = len(rows) - len(hit)
+        epochs = getattr(self.estimator_, "max_epochs", float("nan"))
+        return ForgetCost(len(hit), n_retained, epochs * n_retained / len(rows), 1.0)
+
+    def _train(self, rows):
+        self._set_classes(rows.y)
+        if self.estimator is None:
+            estimator = self._default_estimator(rows)
+        else:
+            estimator = clone(self._inner_estimator())
+        _set_random_states(estimator, self._seed_)
+        self._net_inside_ = contains_net(estimator)
+        y = self._encode(rows.y) if self._net_inside_ else rows.y
+        self.estimator_ = prepare(estimator).fit(rows.X, y, **rows.fit_params)
+        if self._classification:
+            self._columns_ = self._class_columns(encoded=True)
+        self._copy_input_attributes()
+
+    def _copy_input_attributes(self):
+        for name in ("n_features_in_", "feature_names_in_"):
+            if not self._feeds_net and hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+
+    def _check_input(self, X):
+        check_is_fitted(self)
+        return check_net_input(self, X) if self._feeds_net else X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if not self._feeds_net:
+            inner = get_tags(self._inner_estimator())
+            tags.input_tags = inner.input_tags
+            tags.target_tags.multi_output &= inner.target_tags.multi_output
+        return tags
+
+
+class RetrainClassifier(ForgetClassifierMixin, _BaseRetrain):
+    """Classifier that forgets by training anew on what remains.
+
+    Guarantee: exact. After ``forget`` the model is bit-identical to a fresh ``fit`` on
+    the retained rows in the same order, with the same ``random_state``. Cost: a full
+    retrain for each request, however small. The yardstick for every other method, and
+    the right choice where a retrain is cheap.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Any scikit-learn classifier, pipeline or skorch net, cloned for each training.
+        None means a multilayer perceptron whose sizes come from the data. Nets anywhere
+        inside get labels 0 ... K-1 and floats of their dtype. A
+        :class:`~sklearn.frozen.FrozenEstimator` is adopted as trained, and retrained from
+        an unfitted clone at the first removal.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all training; also given to nested estimators that leave theirs at None.
+        Pass an int for results that repeat.
+    verbose : int, default=0
+        1 shows a progress bar over the epochs of a net.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        Trained on the retained rows only.
+    classes_ : ndarray of shape (n_classes,)
+        Labels among the retained rows.
+    receipts_ : ForgetLedger
+        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where ``X`` had column names.
+
+    See Also
+    --------
+    PumaClassifier : Approximate removal in a fraction of the time.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sk_unlearn import RetrainClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = RetrainClassifier(LogisticRegression(max_iter=500)).fit(X, y)
+    >>> clf.forget(range(50)).classes_  # a whole class
+    array([1, 2])
+    >>> clf.receipts_[-1].n_forgotten, str(clf.receipts_[-1].guarantee)
+    (50, 'exact')
+    """
+
+    def predict(self, X):
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        X = self._check_input(X)
+        if not self._net_inside_:
+            return self.estimator_.predict(X)
+        return self.classes_[self._proba(X).argmax(axis=1)]
+
+    @available_if(_inner_has("predict_proba"))
+    def predict_proba(self, X):
+        """Predict the probability of each class in ``classes_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
+        return self._proba(self._check_input(X))
+
+    @available_if(_inner_has("decision_function"))
+    def decision_function(self, X):
+        """Confidence scores of the wrapped classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        X = self._check_input(X)
+        return self.estimator_.decision_function(X)
+
+    def _proba(self, X):
+        return restrict_columns(self.estimator_.predict_proba(X), self._columns_)
+
+    def _class_columns(self, *, encoded):
+        """Column of the wrapped ``predict_proba`` for each class."""
+        if not self._net_inside_:
+            trained = getattr(self.estimator_, "classes_", self.classes_)
+            return np.searchsorted(trained, self.classes_)
+        if encoded:
+            return self._encode(self.classes_)
+        return adopted_columns(self.classes_)
+
+    def _default_estimator(self, rows):
+        return default_classifier(
+            n_features=rows.X[0].size, n_outputs=len(self.classes_), n_rows=len(rows)
+        )
+
+
+class RetrainRegressor(ForgetRegressorMixin, _BaseRetrain):
+    """Regressor that forgets by training anew on what remains.
+
+    Guarantee: exact. After ``forget`` the model is bit-identical to a fresh ``fit`` on
+    the retained rows in the same order, with the same ``random_state``. Cost: a full
+    retrain for each request.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Any scikit-learn regressor, pipeline or skorch net; see
+        :class:`RetrainClassifier`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all training. Pass an int for results that repeat.
+    verbose : int, default=0
+        1 shows a progress bar over the epochs of a net.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        Trained on the retained rows only.
+    receipts_ : ForgetLedger
+        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where ``X`` had column names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from sk_unlearn import RetrainRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = RetrainRegressor(Ridge()).fit(X, y)
+    >>> bool((reg.forget([3, 17]).predict(X[:1]) != Ridge().fit(X, y).predict(X[:1])).all())
+    True
+    """
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        X = self._check_input(X)
+        prediction = self.estimator_.predict(X)
+        return self._decode(prediction) if self._net_inside_ else prediction
+
+    def _default_estimator(self, rows):
+        return default_regressor(
+            n_features=rows.X[0].size, n_outputs=rows.y[0].size, n_rows=len(rows)
+        )
+
+
+def _set_random_states(estimator, seed):
+    """Seed every nested ``random_state`` that the user left open."""
+    if not hasattr(estimator, "get_params"):
+        return
+    for name, value in sorted(estimator.get_params(deep=True).items()):
+        if value is None and (name == "random_state" or name.endswith("__random_state")):
+            estimator.set_params(**{name: derive_seed(seed, name)})

@@ -1,0 +1,27 @@
+"""Curvature, directional derivatives and solvers as functions of a parameter dictionary.
+
+Pure PyTorch on (model, parameters, rows): nothing here writes to a module, and nothing knows
+scikit-learn or skorch. Semi-public: for those who write a removal method of their own.
+"""
+
+from ._curvature import GaussNewtonOperator, HessianOperator
+from ._ekfac import EKFACPreconditioner
+from ._gradients import directional_derivatives, row_losses, weighted_gradient
+from ._model import RowwiseModel
+from ._nystrom import NystromPreconditioner
+from ._sampled import SampledPreconditioner
+from ._solvers import SolverReport, conjugate_gradient
+
+__all__ = [
+    "EKFACPreconditioner",
+    "GaussNewtonOperator",
+    "HessianOperator",
+    "NystromPreconditioner",
+    "RowwiseModel",
+    "SampledPreconditioner",
+    "SolverReport",
+    "conjugate_gradient",
+    "directional_derivatives",
+    "row_losses",
+    "weighted_gradient",
+]

@@ -1,0 +1,116 @@
+"""Second derivatives of the row losses with respect to the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..exceptions import UnsupportedNetError
+from ._linearize import grads
+
+# Up to this many scores a row's Hessian is stored dense: one small batched product is then
+# faster than a double backward pass through the loss.
+DENSE_SCORES = 32
+# Columns of the approximate root beyond that.
+ROOT_COLUMNS = 8
+
+
+class ScoreCurvature:
+    """Hessian of each row loss at fixed scores, times a row weight.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(scores, y)`` of shape (n,).
+    scores : Tensor of shape (n, ...)
+        Where to differentiate; without graph.
+    y : Tensor of shape (n, ...)
+    weights : Tensor of shape (n,) or None, default=None
+
+    Notes
+    -----
+    Row i of the loss depends on row i of the scores only, so one derivative of the sum over
+    rows gives one column of every row's Hessian.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        scores: Tensor,
+        y: Tensor,
+        weights: Tensor | None = None,
+    ) -> None:
+        self._loss, self._y = loss, y
+        self._scores = scores.detach().requires_grad_()
+        with torch.enable_grad():
+            losses = loss(self._scores, y)
+            cotangent = torch.ones_like(losses) if weights is None else weights.to(losses)
+            self._slope = grads(losses, (self._scores,), cotangent, create_graph=True)[0]
+        self.n_scores = self._scores[:1].numel()
+        self._dense: Tensor | None = None
+        if self.n_scores <= DENSE_SCORES:
+            self._dense = self.dense()
+            self._slope = self._slope.detach()
+
+    def dense(self) -> Tensor:
+        """Hessians of shape (n, K, K), by K derivatives of the slope."""
+        if self._dense is not None:
+            return self._dense
+        n_rows = len(self._scores)
+        columns = []
+        for k in range(self.n_scores):
+            unit = torch.zeros(n_rows, self.n_scores).to(self._scores)
+            unit[:, k] = 1
+            columns.append(self._double_backward(unit.view_as(self._scores)).flatten(1))
+        return torch.stack(columns, dim=2) if n_rows else self._scores.new_zeros(0, 0, 0)
+
+    def product(self, direction: Tensor) -> Tensor:
+        """Each row's Hessian times its row of `direction`, of the shape of the scores."""
+        if self._dense is None:
+            return self._double_backward(direction)
+        image = torch.bmm(self._dense, direction.reshape(len(direction), -1, 1))
+        return image.view_as(direction)
+
+    def _double_backward(self, direction: Tensor) -> Tensor:
+        if not self._slope.requires_grad:
+            return torch.zeros_like(direction)
+        return grads(self._slope, (self._scores,), direction, retain_graph=True)[0].detach()
+
+    def root(self) -> Tensor:
+        """Factors S of shape (n, K, r) whose S S^T is the Hessian, or at most the Hessian.
+
+        Up to ``DENSE_SCORES`` scores S is exact, r = K, largest column last; negative
+        eigenvalues count as zero. Beyond, r = ``ROOT_COLUMNS`` and S S^T is the Nyström
+        approximation of the Hessian, which never exceeds it.
+        """
+        if self._dense is not None:
+            values, vectors = torch.linalg.eigh(self._dense)
+            return vectors * values.clamp_min(0).sqrt().unsqueeze(1)
+        # Fixed probes, so that a row has the same factor in whatever batch it comes.
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.n_scores, ROOT_COLUMNS)
+        probes = torch.randint(0, 2, shape, generator=generator).to(self._scores) * 2 - 1
+        expand = self._scores.shape
+        images = [self.product(p.view(expand[1:]).expand(expand)).flatten(1) for p in probes.T]
+        image = torch.stack(images, dim=2)
+        values, vectors = torch.linalg.eigh(probes.T @ image)
+        floor = values.amax(dim=1, keepdim=True).clamp_min(0) * 1e-4
+        inverse_root = torch.where(values > floor, values.clamp_min(floor).rsqrt(), 0.0)
+        return image @ (vectors * inverse_root.unsqueeze(1))
+
+    def refuse_linear(self) -> None:
+        """Raise if the loss has no curvature in the scores, here or at zero scores."""
+        probe = torch.arange(1.0, self.n_scores + 1).to(self._scores)
+        probe = probe.view(self._scores[:1].shape).expand_as(self._scores)
+        if len(self._scores) == 0 or self.product(probe).any():
+            return
+        # Saturated scores have none either, without being at fault.
+        origin = ScoreCurvature(self._loss, torch.zeros_like(self._scores), self._y)
+        if not origin.product(probe).any():
+            raise UnsupportedNetError(
+                "the loss is linear in the scores, so the Gauss-Newton matrix is zero. Put the "
+                "last non-linearity into the loss: cross entropy in place of NLLLoss "
+                "(log-probabilities may stay its scores), squared in place of absolute error."
+            )

@@ -1,0 +1,36 @@
+"""The only code that knows skorch: default nets, data path, access to trained nets."""
+
+from sk_unlearn.nets._adapter import rowwise_model, weight_decay, with_parameters
+from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
+from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
+from sk_unlearn.nets._inspect import carries_training, check_trainable, contains_net, find_nets
+from sk_unlearn.nets._interrupt import raise_interrupts
+from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
+from sk_unlearn.nets._prepare import prepare
+from sk_unlearn.nets._split import PinnedSplit, held_out_rows, pin_split
+from sk_unlearn.nets._target import TargetShape
+
+__all__ = [
+    "MLP",
+    "ArrayDataset",
+    "PinnedSplit",
+    "TargetShape",
+    "TensorBatches",
+    "as_tensor",
+    "carries_training",
+    "check_trainable",
+    "contains_net",
+    "default_classifier",
+    "default_regressor",
+    "find_nets",
+    "held_out_rows",
+    "pin_split",
+    "predict_proba",
+    "predict_scores",
+    "prepare",
+    "raise_interrupts",
+    "rowwise_model",
+    "to_tensors",
+    "weight_decay",
+    "with_parameters",
+]

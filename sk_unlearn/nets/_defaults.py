@@ -1,0 +1,149 @@
+"""The nets used when the user gives none: a small MLP sized by the data."""
+
+import math
+
+import torch
+from skorch import NeuralNetClassifier, NeuralNetRegressor
+from torch import nn
+
+__all__ = ["MLP", "default_classifier", "default_regressor"]
+
+# Measured on held-out rows of digits, iris, wine, breast cancer: no gain beyond; noisy
+# regression (diabetes) overfits beyond, so it stops earlier.
+_STEPS = {"classifier": 1500, "regressor": 500}
+_EPOCHS = (20, 100)
+_BATCH = (32, 128)
+
+
+class MLP(nn.Module):
+    """Multi-layer perceptron; inputs of more than two axes are flattened.
+
+    Parameters
+    ----------
+    n_features : int
+        Numbers in one row.
+    n_outputs : int
+        Classes, or columns of a regression target. The output has shape (n, n_outputs),
+        also for one output.
+    hidden : sequence of int, default=(128,)
+        Widths of the hidden layers; empty means a linear model.
+    activation : type of nn.Module, default=nn.ReLU
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_unlearn.nets import MLP
+    >>> MLP(4, 3)(torch.zeros(2, 4)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, n_features, n_outputs, hidden=(128,), activation=nn.ReLU):
+        super().__init__()
+        layers, width = [nn.Flatten()], n_features
+        for size in hidden:
+            layers += [nn.Linear(width, size), activation()]
+            width = size
+        self.layers = nn.Sequential(*layers, nn.Linear(width, n_outputs))
+
+    def forward(self, X):
+        return self.layers(X)
+
+    def train(self, mode=True):
+        # skorch asks before every batch, and walking the layers is slow
+        return self if self.training == mode else super().train(mode)
+
+
+def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=None):
+    """Unfitted net for classification, sized by the data.
+
+    An :class:`MLP` trained on the cross-entropy of its logits by Adam (learning rate
+    1e-3, weight decay 1e-4, which gives the objective curvature everywhere), on shuffled
+    batches, without internal validation. Batch size and number of epochs follow
+    from ``n_rows``: about 1500 optimiser steps, fewer for tiny and more for large data.
+
+    Parameters
+    ----------
+    n_features : int
+        Numbers in one row, all axes multiplied.
+    n_outputs : int
+        Classes.
+    n_rows : int
+        Training rows; 1 is enough.
+    hidden : sequence of int, default=(128,)
+    device : str, default=None
+        None takes "cuda" where available.
+
+    Returns
+    -------
+    net : skorch.NeuralNetClassifier
+
+    Notes
+    -----
+    Features should have about unit scale. A feature of scale 1e6 makes the first steps
+    as large; the net still trains, badly. Put a StandardScaler in front.
+
+    Examples
+    --------
+    >>> from sk_unlearn.nets import default_classifier
+    >>> default_classifier(n_features=64, n_outputs=10, n_rows=1797).batch_size
+    32
+    """
+    return NeuralNetClassifier(
+        MLP,
+        criterion=nn.CrossEntropyLoss,
+        **_common("classifier", n_features, n_outputs, n_rows, hidden, device),
+    )
+
+
+def default_regressor(*, n_features, n_outputs, n_rows, hidden=(128,), device=None):
+    """Unfitted net for regression, sized by the data.
+
+    As :func:`default_classifier`, with the mean squared error and a third of the steps.
+    Targets should have about unit scale as well.
+
+    Parameters
+    ----------
+    n_features, n_outputs, n_rows : int
+    hidden : sequence of int, default=(128,)
+    device : str, default=None
+
+    Returns
+    -------
+    net : skorch.NeuralNetRegressor
+    """
+    return NeuralNetRegressor(
+        MLP,
+        criterion=nn.MSELoss,
+        **_common("regressor", n_features, n_outputs, n_rows, hidden, device),
+    )
+
+
+def _common(kind, n_features, n_outputs, n_rows, hidden, device):
+    batch_size, max_epochs = _schedule(n_rows, _STEPS[kind])
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {
+        "module__n_features": n_features,
+        "module__n_outputs": n_outputs,
+        "module__hidden": tuple(hidden),
+        "optimizer": torch.optim.Adam,
+        "optimizer__weight_decay": 1e-4,
+        "optimizer__fused": True,
+        "lr": 1e-3,
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "iterator_train__shuffle": True,
+        "train_split": None,
+        "callbacks__epoch_timer": None,
+        "verbose": 0,
+        "device": device,
+    }
+
+
+def _schedule(n_rows, steps):
+    """Batch size and epochs: the batch grows with the data, the steps stay about equal."""
+    wanted = max(1, math.ceil(n_rows / 100))
+    batch_size = min(max(_BATCH[0], 2 ** math.ceil(math.log2(wanted))), _BATCH[1])
+    steps_per_epoch = math.ceil(n_rows / batch_size)
+    epochs = math.ceil(steps / steps_per_epoch)
+    return batch_size, min(max(epochs, _EPOCHS[0]), _EPOCHS[1])

@@ -1,0 +1,194 @@
+"""Find the skorch nets inside an estimator and look at what they would train."""
+
+import copy
+
+import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from skorch import NeuralNet
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.utils._seeding import isolated_rng
+
+__all__ = ["carries_training", "check_trainable", "contains_net", "find_nets", "net_dtype"]
+
+
+def find_nets(estimator, *, frozen=True):
+    """Yield every skorch net in an estimator: itself, a pipeline step, a nested parameter.
+
+    Parameters
+    ----------
+    estimator : estimator
+    frozen : bool, default=True
+        Whether to look inside ``FrozenEstimator`` too, whose nets are the user's own
+        objects even in a clone.
+
+    Yields
+    ------
+    net : skorch.NeuralNet
+    """
+    candidates = {"": estimator}
+    if hasattr(estimator, "get_params"):
+        candidates.update(estimator.get_params(deep=True))
+    hidden = [name for name, value in candidates.items() if isinstance(value, FrozenEstimator)]
+    seen = set()
+    for name, value in candidates.items():
+        if not isinstance(value, NeuralNet) or id(value) in seen:
+            continue
+        if not frozen and any(name.startswith(f"{h}__" if h else "") for h in hidden):
+            continue
+        seen.add(id(value))
+        yield value
+
+
+def contains_net(estimator):
+    """Whether a skorch net is anywhere inside an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A net, a Pipeline, a FrozenEstimator, or any nesting by parameters.
+
+    Returns
+    -------
+    found : bool
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sk_unlearn.nets import contains_net
+    >>> contains_net(LogisticRegression())
+    False
+    """
+    return next(find_nets(estimator), None) is not None
+
+
+def carries_training(estimator):
+    """Whether cloning an estimator would carry learned weights into a fresh fit.
+
+    skorch trains a module *instance* in place, and ``clone`` copies it with its weights.
+    A net given as ``module=instance`` that was fitted before therefore starts its next
+    fit from what it learned, from rows that may have to be forgotten too.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As the user passed it, before ``clone`` drops the evidence.
+
+    Returns
+    -------
+    carries : bool
+    """
+    return any(
+        trains_instance(net) and net.initialized_ and bool(net.history)
+        for net in find_nets(estimator, frozen=False)
+    )
+
+
+def trains_instance(net):
+    """Whether a net trains the very module object it was given.
+
+    With ``module__`` parameters skorch builds a new module of the object's class instead.
+    """
+    return isinstance(net.module, nn.Module) and not net.get_params_for("module")
+
+
+def throwaway_module(net):
+    """The module that ``net`` would train, initialised on a copy and without touching RNGs."""
+    trial = clone(net).set_params(device="cpu", compile=False)
+    with isolated_rng(0):
+        # not initialize(): its optimizer refuses odd modules without saying which net is meant
+        trial._initialize_module()
+    module = getattr(trial, "module_", None)
+    if not isinstance(module, nn.Module):
+        raise UnsupportedNetError(
+            f"{type(net).__name__} has no torch module in its attribute 'module_' after "
+            "initialize_module. Name the module that predicts 'module_'."
+        )
+    return module
+
+
+def check_trainable(net):
+    """Refuse a net whose parameters no removal method could move.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Not initialised; it is left untouched, and so are all random generators.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        A throw-away instance of the module, for further questions.
+
+    Raises
+    ------
+    UnsupportedNetError
+        If the module has no trainable parameter, has lazy ones, or mixes
+        floating-point types.
+    """
+    module = throwaway_module(net)
+    name = f"module {type(module).__name__} of {type(net).__name__}"
+    parameters = dict(module.named_parameters())
+    lazy = [key for key, value in parameters.items() if is_lazy(value)]
+    if lazy:
+        raise UnsupportedNetError(
+            f"The {name} has lazy parameters ({', '.join(lazy[:3])}): their shapes are unknown "
+            "before training. Give the sizes, for example "
+            "module__n_features=X.shape[1], in place of Lazy layers."
+        )
+    trainable = {key: value for key, value in parameters.items() if value.requires_grad}
+    if not trainable:
+        raise UnsupportedNetError(
+            f"The {name} has no parameter that requires a gradient: there is nothing to train "
+            "and nothing to unlearn. Unfreeze a layer (requires_grad_(True))."
+        )
+    dtypes = {value.dtype for value in trainable.values()}
+    if len(dtypes) > 1 or not next(iter(dtypes)).is_floating_point:
+        raise UnsupportedNetError(
+            f"The trainable parameters of {name} have types {sorted(map(str, dtypes))}. "
+            "Use one real floating-point type, for example module.float()."
+        )
+    return module
+
+
+def net_dtype(module):
+    """Floating-point type of a module's trainable parameters (or, failing these, of any)."""
+    for only_trainable in (True, False):
+        for parameter in module.parameters():
+            if parameter.is_floating_point() and (parameter.requires_grad or not only_trainable):
+                return parameter.dtype
+    return torch.get_default_dtype()
+
+
+def embeds(module):
+    """Whether a module looks rows of integers up in a table, so that they must stay integers."""
+    return any(isinstance(part, (nn.Embedding, nn.EmbeddingBag)) for part in module.modules())
+
+
+def bare_module(module):
+    """The module behind ``torch.compile``, which functional transforms cannot enter."""
+    return getattr(module, "_orig_mod", module)
+
+
+class ModuleCopies:
+    """Callable that hands out copies of a module instance, as a module class would.
+
+    skorch trains an instance in place, so a second ``fit`` would go on from the first
+    and the user's object would change; from copies every fit starts at the same weights.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    """
+
+    def __init__(self, module):
+        self.module = module
+
+    def __call__(self):
+        return copy.deepcopy(self.module)
+
+    def __repr__(self):
+        return f"ModuleCopies({type(self.module).__name__})"

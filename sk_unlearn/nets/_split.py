@@ -1,0 +1,197 @@
+"""Which rows a net's internal split holds out, asked once and then fixed."""
+
+import numpy as np
+from skorch import NeuralNet
+from skorch.dataset import Dataset
+from skorch.utils import data_from_dataset, to_numpy
+from torch.utils.data import Subset
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.utils._seeding import isolated_rng
+
+__all__ = ["PinnedSplit", "held_out_rows", "pin_split"]
+
+
+class PinnedSplit:
+    """A ``train_split`` that repeats one split of one data set.
+
+    Parameters
+    ----------
+    train : ndarray of int
+        Rows to train on.
+    valid : ndarray of int or None
+        Rows held out.
+    external : Dataset or None
+        Validation data from outside, instead of ``valid``.
+    n_rows : int
+        Rows of the data set that was split.
+    """
+
+    def __init__(self, train, valid, external, n_rows):
+        self.train = train
+        self.valid = valid
+        self.external = external
+        self.n_rows = n_rows
+        self.trains_on_all = np.array_equal(train, np.arange(n_rows))
+
+    def __call__(self, dataset, y=None, **split_params):
+        if len(dataset) != self.n_rows:
+            raise ValueError(
+                f"This net's split was fixed for {self.n_rows} rows, got {len(dataset)}. "
+                "Set train_split again to train on other data."
+            )
+        train = dataset if self.trains_on_all else Subset(dataset, self.train)
+        if self.external is not None:
+            return train, self.external
+        return train, None if self.valid is None else Subset(dataset, self.valid)
+
+
+def pin_split(net, X, y, *, encode=None):
+    """Ask a net's ``train_split`` once and make the net repeat the answer.
+
+    Call it on the prepared clone, before ``fit``, inside the block that seeds the global
+    generators: a random split is drawn here instead of in ``fit``.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Changed: its ``train_split`` becomes a :class:`PinnedSplit` (None stays None).
+    X, y : array-likes
+        What ``net.fit`` is about to get.
+    encode : callable, default=None
+        Maps the labels of external validation data (``predefined_split``) as ``y`` was.
+
+    Returns
+    -------
+    net : skorch.NeuralNet
+        The same object.
+    train : ndarray of int
+        Rows of X trained on, ascending.
+    valid : ndarray of int or None
+        Rows of X held out, ascending.
+    external : tuple (X, y) or None
+        Validation data that is not part of X.
+
+    Raises
+    ------
+    UnsupportedNetError
+        If the split cannot be followed back to rows of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skorch import NeuralNetRegressor
+    >>> from skorch.dataset import ValidSplit
+    >>> from sk_unlearn.nets import MLP, pin_split
+    >>> net = NeuralNetRegressor(MLP, train_split=ValidSplit(0.25))
+    >>> _, train, valid, _ = pin_split(net, np.zeros((8, 2)), np.zeros(8))
+    >>> len(train), len(valid)
+    (6, 2)
+    """
+    train, valid, external, order = _ask(net, X, y)
+    if net.train_split is None:
+        return net, train, None, None
+    dataset = None
+    if external is not None:
+        Xv, yv = external
+        external = (Xv, encode(to_numpy(yv)) if encode is not None else yv)
+        dataset = net.get_dataset(*external)
+    net.set_params(train_split=PinnedSplit(*order, dataset, len(_rows_of(X))))
+    return net, train, valid, external
+
+
+def held_out_rows(net, X, y):
+    """Rows that a trained net's split held out of ``X``.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+    X, y : array-likes
+        What the net was fitted on, in the same order.
+
+    Returns
+    -------
+    train : ndarray of int
+    valid : ndarray of int or None
+    external : tuple (X, y) or None
+
+    Raises
+    ------
+    UnsupportedNetError
+        If the split is random: what it drew in ``fit`` is not known any more.
+    """
+    with isolated_rng(0):
+        first = _ask(net, X, y)
+    with isolated_rng(1):
+        second = _ask(net, X, y)
+    if not np.array_equal(first[0], second[0]):
+        raise UnsupportedNetError(
+            f"The train_split of {type(net).__name__} is random, so the rows it held out in "
+            "fit are not known. Fit with ValidSplit(..., random_state=0), with "
+            "train_split=None, or through an estimator of this package."
+        )
+    return first[:3]
+
+
+def _ask(net, X, y):
+    n_rows = len(_rows_of(X))
+    everything = np.arange(n_rows)
+    if not net.train_split:
+        return everything, None, None, (everything, None)
+    if type(net).get_split_datasets is NeuralNet.get_split_datasets:
+        root = Dataset(X, y)
+        train_set, valid_set = net.train_split(root, y)
+    else:
+        root = None
+        train_set, valid_set = net.get_split_datasets(X, y)
+        base = train_set
+        while isinstance(base, Subset):
+            base = base.dataset
+        root = base
+    train = _indices(train_set, root, n_rows)
+    if train is None:
+        raise _unclear(net, "its training part is not a subset of the rows given to fit")
+    if valid_set is None:
+        return np.sort(train), None, None, (train, None)
+    valid = _indices(valid_set, root, n_rows)
+    if valid is None:
+        return np.sort(train), None, _contents(net, valid_set), (train, None)
+    if len(np.intersect1d(train, valid)):
+        raise _unclear(net, "some rows are both trained on and held out")
+    return np.sort(train), np.sort(valid), None, (train, valid)
+
+
+def _rows_of(X):
+    return next(iter(X.values())) if isinstance(X, dict) else X[0] if _is_multi(X) else X
+
+
+def _is_multi(X):
+    return isinstance(X, (list, tuple)) and len(X) > 0 and hasattr(X[0], "shape")
+
+
+def _indices(dataset, root, n_rows):
+    if dataset is root:
+        return np.arange(n_rows)
+    if not isinstance(dataset, Subset):
+        return None
+    outer = _indices(dataset.dataset, root, n_rows)
+    if outer is None:
+        return None
+    inner = np.asarray(dataset.indices)
+    if inner.ndim != 1 or inner.dtype.kind not in "iu":
+        return None
+    return outer[inner]
+
+
+def _contents(net, dataset):
+    try:
+        return data_from_dataset(dataset)
+    except AttributeError:
+        raise _unclear(net, "its validation data has no arrays X and y") from None
+
+
+def _unclear(net, reason):
+    return UnsupportedNetError(
+        f"The train_split of {type(net).__name__} cannot be followed: {reason}. Use "
+        "ValidSplit, predefined_split(skorch.dataset.Dataset(X, y)) or None."
+    )

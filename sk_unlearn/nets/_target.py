@@ -1,0 +1,100 @@
+"""Bring the target's shape and the module's output shape together before training."""
+
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
+from torch.utils.data import Subset
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets._batches import ArrayDataset
+from sk_unlearn.nets._criteria import is_elementwise, wants_labels
+from sk_unlearn.nets._inspect import bare_module
+
+__all__ = ["TargetShape"]
+
+
+class TargetShape(Callback):
+    """Compare output and target on two rows when training starts.
+
+    Elementwise losses broadcast a target of shape (n,) against an output of shape (n, 1)
+    to (n, n) and train on nonsense without an error. Where only an axis of length one
+    differs the target is reshaped; any other difference is refused. Class labels beyond
+    the number of outputs are refused too.
+
+    Raises
+    ------
+    UnsupportedNetError
+        From ``net.fit``, before the first step.
+    """
+
+    def initialize(self):
+        self.done_ = False
+        return self
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.done_ = False
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        if self.done_:
+            return
+        self.done_ = True
+        for dataset in (dataset_train, dataset_valid):
+            while isinstance(dataset, Subset):
+                dataset = dataset.dataset
+            if isinstance(dataset, ArrayDataset) and dataset.tensors is not None:
+                X, y = dataset.tensors
+                if y is not None and len(y):
+                    dataset.tensors = (X, _match(net, X, y))
+
+
+def _match(net, X, y):
+    output = _two_rows(net, X)
+    if output is None:
+        return y
+    criterion = bare_module(net.criterion_)
+    if wants_labels(criterion):
+        _check_width(net, output, y)
+        return y
+    if isinstance(net, NeuralNetClassifier) and not is_elementwise(criterion):
+        return y
+    shape = (len(y), *output.shape[1:])
+    if y.shape == shape:
+        return y
+    if y.numel() == len(y) * output[0].numel() and _squeezed(y.shape) == _squeezed(shape):
+        return y.reshape(shape)
+    if not is_elementwise(criterion):
+        return y  # a loss of the user's own may pair two outputs with one target
+    raise UnsupportedNetError(
+        f"The module of {type(net).__name__} outputs shape {('n', *output.shape[1:])} and y has "
+        f"shape {('n', *y.shape[1:])}: {type(criterion).__name__} would broadcast one against "
+        "the other. Give the module as many outputs as y has columns."
+    )
+
+
+def _two_rows(net, X):
+    modes = [(module, module.training) for module in net.module_.modules()]
+    try:
+        net.module_.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            output = net.infer(X[:2].clone())
+    finally:
+        for module, training in modes:
+            module.training = training
+    output = output[0] if isinstance(output, tuple) else output
+    return output if torch.is_tensor(output) and output.ndim > 0 else None
+
+
+def _check_width(net, output, y):
+    if y.dtype != torch.int64 or output.ndim < 2:
+        return
+    largest, ignored = int(y.max()), getattr(net.criterion_, "ignore_index", -100)
+    if largest >= output.shape[1] and largest != ignored:
+        raise UnsupportedNetError(
+            f"The module of {type(net).__name__} has {output.shape[1]} outputs and y has "
+            f"{largest + 1} classes. Give it one output a class, for example "
+            f"module__n_outputs={largest + 1}."
+        )
+
+
+def _squeezed(shape):
+    return tuple(size for size in shape[1:] if size != 1)

@@ -1,0 +1,1 @@
+"""Validation, seeding, the training-set store and public estimator checks."""

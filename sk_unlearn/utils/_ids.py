@@ -1,0 +1,96 @@
+"""Checks of the per-row metadata given to ``fit``: ids, groups, forget masks."""
+
+import numpy as np
+
+__all__ = ["check_forget_mask", "check_keys", "check_sample_id"]
+
+
+def check_keys(values, n_rows, *, name, owner):
+    """Validate one int or str a row.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_rows,)
+    n_rows : int
+    name, owner : str
+        Parameter and caller, for the message.
+
+    Returns
+    -------
+    keys : ndarray of shape (n_rows,), integer or object (str) dtype
+
+    Raises
+    ------
+    ValueError
+        If the shape differs or a value is neither int nor str.
+    """
+    where = f"The {name!r} parameter of {owner}.fit"
+    keys = _as_keys(values)
+    if keys.ndim != 1 or len(keys) != n_rows:
+        raise ValueError(
+            f"{where} must have shape (n_samples,) = ({n_rows},), got shape {keys.shape}."
+        )
+    if keys.dtype.kind in "iu":
+        return keys.astype(np.int64) if keys.dtype != np.uint64 else keys
+    if keys.dtype.kind == "U":
+        return keys.astype(object)
+    if keys.dtype.kind == "O":
+        if all(isinstance(key, str) for key in keys):
+            return keys
+        if all(_is_integer(key) for key in keys):
+            return keys.astype(np.int64)
+        odd = [key for key in keys if not isinstance(key, str) and not _is_integer(key)]
+        got = repr(odd[0]) if odd else "a mixture of int and str"
+        raise ValueError(f"{where} must be all int or all str, got {got}.")
+    raise ValueError(
+        f"{where} must be all int or all str, got dtype {keys.dtype} (first value {keys[:1]})."
+    )
+
+
+def _is_integer(key):
+    return isinstance(key, (int, np.integer)) and not isinstance(key, bool)
+
+
+def _as_keys(values):
+    if isinstance(values, (list, tuple)):
+        # np.asarray would silently turn [1, "a"] into strings
+        keys = np.empty(len(values), dtype=object)
+        keys[:] = values
+        return keys
+    return np.asarray(values)
+
+
+def check_sample_id(values, n_rows, *, owner):
+    """Validate ids: one distinct int or str a row; see :func:`check_keys`."""
+    keys = check_keys(values, n_rows, name="sample_id", owner=owner)
+    unique, first, count = np.unique(keys, return_index=True, return_counts=True)
+    if len(unique) < n_rows:
+        twice = unique[count > 1][0]
+        raise ValueError(
+            f"The 'sample_id' parameter of {owner}.fit must be unique, got {twice!r} "
+            f"{count[count > 1][0]} times (first at position {first[count > 1][0]})."
+        )
+    return keys
+
+
+def check_forget_mask(mask, n_rows, *, owner):
+    """Validate the boolean mask of rows to forget right after ``fit``.
+
+    Returns
+    -------
+    mask : ndarray of shape (n_rows,), bool
+    """
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (n_rows,):
+        raise ValueError(
+            f"The 'forget' parameter of {owner}.fit must be a boolean mask of shape "
+            f"(n_samples,) = ({n_rows},), got dtype {mask.dtype} and shape {mask.shape}. "
+            "Cross-validation slices a mask with the rows; an array of positions would "
+            "reach every fold unsliced."
+        )
+    if mask.all():
+        raise ValueError(
+            f"The 'forget' parameter of {owner}.fit marks all {n_rows} rows; at least one "
+            "row must remain."
+        )
+    return mask

@@ -1,0 +1,168 @@
+import pytest
+import torch
+from torch import nn
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.functional import GaussNewtonOperator, HessianOperator, RowwiseModel
+from sk_unlearn.functional import _score_curvature as score_curvature
+
+CASES = ["cross_entropy", "weighted", "bce", "mse", "cnn", "embedder", "probabilities"]
+WEIGHTS = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.0, 3.0, 1.0], dtype=torch.float64)
+
+
+def matrix(oracle, operator):
+    return oracle.dense(operator.matvec, operator.model.flatten(operator.params))
+
+
+@pytest.mark.parametrize("keep_graph", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_gauss_newton_equals_dense_matrix(make, oracle, case, keep_graph):
+    rows = make(case)
+    operator = GaussNewtonOperator(*rows, WEIGHTS, keep_graph=keep_graph)
+    got = matrix(oracle, operator)
+    torch.testing.assert_close(got, oracle.gauss_newton(*rows, WEIGHTS), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(got, got.T, rtol=1e-8, atol=1e-10)
+    assert torch.linalg.eigvalsh(got).min() > -1e-10
+    assert got.abs().max() > 1e-3
+    assert operator.n_products == len(got) == operator.shape[0]
+
+
+@pytest.mark.parametrize("keep_graph", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_hessian_equals_autograd(make, oracle, case, keep_graph):
+    rows = make(case)
+    got = matrix(oracle, HessianOperator(*rows, WEIGHTS, keep_graph=keep_graph))
+    torch.testing.assert_close(got, oracle.hessian(*rows, WEIGHTS), rtol=1e-8, atol=1e-10)
+
+
+def test_they_agree_for_a_linear_net_and_not_for_a_deep_one(make, oracle):
+    linear, deep = make("linear"), make("cross_entropy")
+    torch.testing.assert_close(
+        matrix(oracle, GaussNewtonOperator(*linear)), matrix(oracle, HessianOperator(*linear))
+    )
+    gap = matrix(oracle, GaussNewtonOperator(*deep)) - matrix(oracle, HessianOperator(*deep))
+    assert gap.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("operator", [GaussNewtonOperator, HessianOperator])
+@pytest.mark.parametrize("chunk_size", [1, 3, 7])
+def test_chunks_do_not_matter(make, oracle, operator, chunk_size):
+    rows = make("cnn")
+    torch.testing.assert_close(
+        matrix(oracle, operator(*rows, chunk_size=chunk_size)), matrix(oracle, operator(*rows))
+    )
+
+
+@pytest.mark.parametrize("operator", [GaussNewtonOperator, HessianOperator])
+def test_active_subset_is_the_block_of_the_whole(make, oracle, operator):
+    whole = matrix(oracle, operator(*make("cross_entropy")))
+    block = matrix(oracle, operator(*make("cross_entropy", active=("2.weight", "2.bias"))))
+    torch.testing.assert_close(block, whole[-18:, -18:])
+
+
+@pytest.mark.parametrize("operator", [GaussNewtonOperator, HessianOperator])
+def test_graph_is_kept_only_when_asked_and_can_be_released(make, operator):
+    rows = make("cross_entropy")
+    kept, fresh = operator(*rows), operator(*rows, keep_graph=False)
+    v = torch.ones(kept.shape[0], dtype=torch.float64)
+    assert torch.equal(kept.matvec(v), fresh.matvec(v))
+    assert kept._kept
+    assert not fresh._kept
+    kept.release()
+    assert not kept._kept
+    assert torch.equal(kept.matvec(v), fresh.matvec(v))
+
+
+def test_many_scores_take_the_same_values_without_dense_hessians(make, oracle, monkeypatch):
+    rows = make("cross_entropy")
+    expected = matrix(oracle, GaussNewtonOperator(*rows, WEIGHTS))
+    monkeypatch.setattr(score_curvature, "DENSE_SCORES", 2)
+    torch.testing.assert_close(matrix(oracle, GaussNewtonOperator(*rows, WEIGHTS)), expected)
+
+
+def test_root_is_exact_for_few_scores_and_a_lower_bound_for_many(make, monkeypatch):
+    model, params, X, y = make("weighted")
+    scores = model.forward(params, X)
+    hessian = score_curvature.ScoreCurvature(model.loss, scores, y, WEIGHTS).dense()
+    root = score_curvature.ScoreCurvature(model.loss, scores, y, WEIGHTS).root()
+    torch.testing.assert_close(root @ root.mT, hessian)
+    monkeypatch.setattr(score_curvature, "DENSE_SCORES", 2)
+    monkeypatch.setattr(score_curvature, "ROOT_COLUMNS", 1)
+    low = score_curvature.ScoreCurvature(model.loss, scores, y, WEIGHTS).root()
+    assert low.shape == (7, 3, 1)
+    assert torch.linalg.eigvalsh(hessian - low @ low.mT).min() > -1e-12
+    assert low.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("loss", [nn.NLLLoss(reduction="none"), None])
+def test_losses_linear_in_the_scores_are_refused(make, loss):
+    model, params, X, y = make("probabilities")
+    loss = loss or (lambda s, y: s[:, 0])
+    linear = RowwiseModel(model.module, loss, scores=model.scores)
+    with pytest.raises(UnsupportedNetError, match="linear in the scores"):
+        GaussNewtonOperator(linear, params, X, y).matvec(model.flatten(params))
+
+
+def test_saturated_scores_are_not_mistaken_for_a_linear_loss(make):
+    model, params, X, y = make("linear")
+    params["bias"][0] += 1e5
+    product = GaussNewtonOperator(model, params, X, y).matvec(model.flatten(params))
+    assert not product.any()
+
+
+def test_memory_of_a_kept_graph_is_bounded_by_the_chunks(make, monkeypatch):
+    from sk_unlearn.functional import _chunks, _curvature
+
+    rows = make("cross_entropy", n_rows=50)
+    assert GaussNewtonOperator(*rows).keep_graph
+    monkeypatch.setattr(_curvature, "KEEP_BYTES", 1000)
+    monkeypatch.setattr(_chunks, "CHUNK_BYTES", 4000)
+    operator = GaussNewtonOperator(*rows)
+    assert not operator.keep_graph
+    assert 1 <= operator.chunk_size < 50
+
+
+@pytest.mark.parametrize("operator", [GaussNewtonOperator, HessianOperator])
+def test_bad_rows_are_refused(make, operator):
+    model, params, X, y = make("linear")
+    with pytest.raises(ValueError, match="rows"):
+        operator(model, params, X[:0], y[:0])
+    with pytest.raises(ValueError, match="weights"):
+        operator(model, params, X, y, torch.ones(3))
+
+
+def test_an_unused_parameter_has_no_curvature(oracle):
+    net = oracle.seeded(lambda: nn.Linear(2, 3)).double().eval()
+    net.register_parameter("idle", nn.Parameter(torch.ones(2).double()))
+    model = RowwiseModel(net, nn.CrossEntropyLoss(reduction="none"), active=("idle", "bias"))
+    X, y = torch.ones(4, 2).double(), torch.zeros(4).long()
+    for operator in (GaussNewtonOperator, HessianOperator):
+        got = matrix(oracle, operator(model, model.parameters(), X, y))
+        assert not got[:2].any()
+        assert got[2:, 2:].any()
+
+
+def test_attention_works_inside_the_mathematical_kernel_and_the_error_says_so(oracle):
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, X):
+            return self.head(self.layer(X).mean(dim=1))
+
+    net = oracle.seeded(Encoder).double().eval()
+    model = RowwiseModel(net, nn.CrossEntropyLoss(reduction="none"))
+    X = torch.linspace(-1, 1, 24, dtype=torch.float64).view(2, 3, 4)
+    y = torch.tensor([0, 2])
+    params = model.parameters()
+    v = torch.linspace(-1, 1, model.n_parameters, dtype=torch.float64)
+    with pytest.raises(UnsupportedNetError, match="sdpa_kernel"):
+        GaussNewtonOperator(model, params, X, y).matvec(v)
+    with sdpa_kernel(SDPBackend.MATH):
+        got = GaussNewtonOperator(model, params, X, y).matvec(v)
+        expected = oracle.gauss_newton(model, params, X, y) @ v
+    torch.testing.assert_close(got, expected)

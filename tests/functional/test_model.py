@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+
+from sk_unlearn.functional import RowwiseModel
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+def test_default_active_parameters_are_the_trainable_ones():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)).eval()
+    net[0].weight.requires_grad_(False)
+    assert RowwiseModel(net, LOSS).active == ("0.bias", "1.weight", "1.bias")
+
+
+def test_flatten_and_unflatten_are_inverse_and_unflatten_gives_views(make):
+    model, params, _, _ = make("cnn", active=("5.bias", "0.weight"))
+    vector = torch.arange(model.n_parameters, dtype=torch.float64)
+    pieces = model.unflatten(vector)
+    assert list(pieces) == ["5.bias", "0.weight"]
+    assert {n: p.shape for n, p in pieces.items()} == {n: p.shape for n, p in params.items()}
+    assert torch.equal(model.flatten(pieces), vector)
+    pieces["5.bias"][0] = -7.0
+    assert vector[0] == -7.0
+    assert model.flatten(params).dtype == torch.float64
+
+
+def test_parameters_are_copies_and_forward_leaves_the_module_alone(make):
+    model, params, X, y = make("cross_entropy")
+    before = {n: t.clone() for n, t in model.module.state_dict().items()}
+    params["0.weight"].zero_()
+    moved = model.forward(params, X)
+    assert all(torch.equal(before[n], t) for n, t in model.module.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.module.parameters())
+    assert not torch.equal(moved, model.module(X))
+    assert torch.equal(model.forward(model.parameters(), X), model.module(X))
+
+
+def test_transform_of_scores_is_applied(make):
+    model, params, X, _ = make("probabilities")
+    expected = torch.log(model.module(X) + 1e-12)
+    torch.testing.assert_close(model.forward(params, X), expected)
+
+
+@pytest.mark.parametrize(
+    ("active", "match"),
+    [
+        (("0.weight", "nope"), "nope"),
+        (("0.weight", "0.weight"), "repeat"),
+        ((), "no parameter is active"),
+    ],
+)
+def test_bad_names_are_refused(make, active, match):
+    with pytest.raises(ValueError, match=match):
+        make("cross_entropy", active=active)
+
+
+def test_mixed_dtypes_are_refused():
+    net = nn.Sequential(nn.Linear(2, 3).double(), nn.Linear(3, 2)).eval()
+    with pytest.raises(ValueError, match="dtype"):
+        RowwiseModel(net, LOSS)
+
+
+def test_training_mode_is_refused(make):
+    model, params, X, _ = make("cnn")
+    model.module.train()
+    with pytest.raises(ValueError, match="training mode"):
+        model.forward(params, X)
+
+
+def test_reduced_loss_is_refused(make):
+    model, params, X, y = make("cross_entropy")
+    reduced = RowwiseModel(model.module, nn.CrossEntropyLoss())
+    with pytest.raises(ValueError, match="reduction"):
+        reduced.row_losses(params, X, y)
+
+
+def test_vector_of_wrong_length_is_refused(make):
+    model, _, _, _ = make("linear")
+    with pytest.raises(ValueError, match=r"\(15,\)"):
+        model.unflatten(torch.zeros(14))
