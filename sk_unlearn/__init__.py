@@ -1,7 +1,14 @@
 """scikit-learn estimators around skorch networks that can forget training rows."""
 
+from sk_unlearn.approximate import PumaClassifier, PumaRegressor
 from sk_unlearn.exact import RetrainClassifier, RetrainRegressor
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["RetrainClassifier", "RetrainRegressor", "__version__"]
+__all__ = [
+    "PumaClassifier",
+    "PumaRegressor",
+    "RetrainClassifier",
+    "RetrainRegressor",
+    "__version__",
+]

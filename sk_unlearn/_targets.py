@@ -58,6 +58,22 @@ class ForgetClassifierMixin(ClassifierMixin):
         """Set ``classes_`` to the labels that the rows have."""
         self.classes_ = np.unique(y)
 
+    def _set_outputs(self, *, adopted):
+        """Set which output of the net stands for each class."""
+        self._columns_ = adopted_columns(self.classes_) if adopted else self._encode(self.classes_)
+
+    def _restrict_classes(self, y):
+        """Drop the classes that no row has any more, and their outputs."""
+        kept = np.isin(self.classes_, y)
+        self.classes_, self._columns_ = self.classes_[kept], self._columns_[kept]
+
+    def _net_target(self, y):
+        """Labels as numbers of the net's outputs."""
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(f"y holds {unknown[0]!r}, which is not among the classes of fit.")
+        return self._columns_[self._encode(y)]
+
 
 class ForgetRegressorMixin(RegressorMixin):
     """Real targets, one or several a row; nets always see two dimensions."""
@@ -69,8 +85,17 @@ class ForgetRegressorMixin(RegressorMixin):
         y = np.asarray(y)
         return y.reshape(len(y), -1)
 
+    def _net_target(self, y):
+        return self._encode(y)
+
     def _set_classes(self, y):
         self._target_ndim_ = np.ndim(y)
+
+    def _set_outputs(self, *, adopted):
+        self._columns_ = None
+
+    def _restrict_classes(self, y):
+        """Nothing to do: targets are not labels."""
 
     def _decode(self, prediction):
         """Predictions of a net as float64, in the shape that ``y`` had."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,14 @@ class ForgetReceipt:
 def library_versions():
     """Versions of everything that can change the bits of a result."""
     names = ("sk-unlearn", "torch", "skorch", "scikit-learn", "numpy", "scipy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:  # on the path, but not installed
+        return "unknown"
 
 
 @dataclass(frozen=True)

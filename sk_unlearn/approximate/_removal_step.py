@@ -37,7 +37,10 @@ class CurvatureSystem:
     Attributes
     ----------
     operator : object
-        With ``matvec`` and ``n_rows``: the curvature H of the mean loss.
+        With ``matvec``: the curvature of the mean loss of the retained rows.
+    scale : float
+        Retained rows over all rows in the mean of the objective: H is the curvature of
+        what remains of the objective when rows leave it.
     ridge : Tensor of shape (n_parameters,)
         Damping plus weight decay.
     preconditioner : callable or None
@@ -48,17 +51,19 @@ class CurvatureSystem:
     """
 
     operator: object
+    scale: float
     ridge: torch.Tensor
     preconditioner: object = None
     tol: float = 1e-2
     max_iter: int = 50
     callback: object = None
 
-    def solve(self, b):
+    def solve(self, b, start=None):
         """Solution and :class:`~sk_unlearn.functional.SolverReport`."""
         return conjugate_gradient(
-            self.operator.matvec,
+            lambda v: self.scale * self.operator.matvec(v),
             b,
+            x0=start,
             damping=self.ridge,
             preconditioner=self.preconditioner,
             tol=self.tol,
@@ -83,10 +88,6 @@ class StepReport:
         Share of the damage that the weights could not compensate.
     step_ratio : float
         Norm of the step over the norm of the parameters.
-    expansion_error : float
-        Curvature rows' mean gradient after the step against its linear prediction,
-        relative to the change asked for. 0: the loss is quadratic along the step. 1: the
-        error is as large as the whole effect.
     criterion_change_predicted, criterion_change : float or None
     forget_loss_before, forget_loss : float
     """
@@ -97,7 +98,6 @@ class StepReport:
     n_weighted: int
     unmet: float
     step_ratio: float
-    expansion_error: float
     criterion_change_predicted: float | None
     criterion_change: float | None
     forget_loss_before: float
@@ -126,6 +126,7 @@ def removal_step(
     bound=1.0,
     strict=False,
     chunk_size=None,
+    toward=None,
 ):
     """Move the parameters to where the minimum goes when rows leave.
 
@@ -141,10 +142,14 @@ def removal_step(
         Rows in the mean of the objective, those that leave included.
     eta, compensation, bound, strict
         See :class:`~sk_unlearn.PumaClassifier`.
+    toward : Tensor of shape (n_parameters,) or None
+        Where to start the solve for the criterion.
 
     Returns
     -------
     params : dict of str to Tensor
+    toward : Tensor of shape (n_parameters,) or None
+        Solution for the criterion, at the old parameters.
     report : StepReport
     """
     removed = _gradient(model, params, leaving, chunk_size=chunk_size)
@@ -152,7 +157,7 @@ def removal_step(
     solves, damage, weights, unmet = [], None, None, 0.0
     change = -eta * removed
     if compensation is not None and slope is not None:
-        toward, solved = system.solve(slope)
+        toward, solved = system.solve(slope, toward)
         solves.append(solved)
         # v . g_k summed over the leaving rows, by linearity
         damage = float(eta * (toward.double() @ removed.double()) / n_rows)
@@ -174,9 +179,6 @@ def removal_step(
         n_weighted=0 if weights is None else int(torch.count_nonzero(weights)),
         unmet=unmet / abs(damage) if unmet else 0.0,
         step_ratio=float(step.norm() / model.flatten(params).norm()),
-        expansion_error=_expansion_error(
-            model, params, moved, step, system, change / n_rows, chunk_size
-        ),
         criterion_change_predicted=None if slope is None else float(slope @ step),
         criterion_change=None
         if criterion is None
@@ -184,7 +186,7 @@ def removal_step(
         forget_loss_before=_mean_loss(model, params, leaving, chunk_size),
         forget_loss=_mean_loss(model, moved, leaving, chunk_size),
     )
-    return moved, report
+    return moved, toward, report
 
 
 def _gradient(model, params, rows, weights=None, *, chunk_size):
@@ -194,15 +196,3 @@ def _gradient(model, params, rows, weights=None, *, chunk_size):
 def _mean_loss(model, params, rows, chunk_size):
     losses = row_losses(model, params, rows.X, rows.y, chunk_size=chunk_size)
     return float(losses.double().mean())
-
-
-def _expansion_error(model, params, moved, step, system, change, chunk_size):
-    if not step.any():
-        return 0.0
-    operator = system.operator
-    rows = RowBatch(operator.X, operator.y)
-    before, after = (
-        _gradient(model, at, rows, chunk_size=chunk_size) / len(rows) for at in (params, moved)
-    )
-    error = after - before - operator.matvec(step)
-    return float(error.norm() / change.norm())

@@ -165,7 +165,7 @@ class RetrainClassifier(ForgetClassifierMixin, _BaseRetrain):
         One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
     n_features_in_ : int
         Features seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
 
     See Also
@@ -273,7 +273,7 @@ class RetrainRegressor(ForgetRegressorMixin, _BaseRetrain):
         One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
     n_features_in_ : int
         Features seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
 
     Examples

@@ -9,6 +9,7 @@ from ._ekfac import EKFACPreconditioner
 from ._gradients import directional_derivatives, row_losses, weighted_gradient
 from ._model import RowwiseModel
 from ._nystrom import NystromPreconditioner
+from ._row_curvature import row_curvature, sample_rows
 from ._sampled import SampledPreconditioner
 from ._solvers import SolverReport, conjugate_gradient
 
@@ -22,6 +23,8 @@ __all__ = [
     "SolverReport",
     "conjugate_gradient",
     "directional_derivatives",
+    "row_curvature",
     "row_losses",
+    "sample_rows",
     "weighted_gradient",
 ]

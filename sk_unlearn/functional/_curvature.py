@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..exceptions import UnsupportedNetError
 from ._chunks import check_chunk_size, choose_chunk_size, row_chunks, saved_bytes
-from ._linearize import Linearization, grads, leaves
+from ._linearize import Linearization, check_twice_differentiable, grads, leaves
 from ._model import RowwiseModel
 from ._score_curvature import ScoreCurvature
 
@@ -204,11 +204,15 @@ class HessianOperator(_RowsOperator):
 
     def _multiply(self, recorded, tangents):
         slope, inputs = recorded
-        pairs = [(s, tangents[n]) for s, n in zip(slope, self.params) if s.requires_grad]
+        pairs = [
+            (s, tangents[n]) for s, n in zip(slope, self.params, strict=True) if s.requires_grad
+        ]
         if not pairs:
             return {name: torch.zeros_like(param) for name, param in self.params.items()}
-        outputs, cotangents = zip(*pairs)
+        outputs, cotangents = zip(*pairs, strict=True)
         try:
+            if not self.n_products:
+                check_twice_differentiable(slope)
             image = grads(outputs, inputs, cotangents, retain_graph=True)
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
@@ -217,4 +221,4 @@ class HessianOperator(_RowsOperator):
                 "the network cannot be differentiated twice: "
                 f"{str(error).splitlines()[0]} Use Gauss-Newton curvature."
             ) from error
-        return dict(zip(self.params, image))
+        return dict(zip(self.params, image, strict=True))

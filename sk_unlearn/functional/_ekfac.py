@@ -114,43 +114,46 @@ class EKFACPreconditioner:
     def _passes(self, rows, names=()):
         """Each layer's (inputs, output gradients) and gradients by `names`, chunk by chunk."""
         X, y, weights = rows
-        generator = torch.Generator().manual_seed(self._seed)
+        signs = None
         for chunk in row_chunks(len(X), self.chunk_size):
             scores, record, calls = record_layers(
                 self.model, self.params, X[chunk], [] if names else self._layers
             )
             part = None if weights is None else weights[chunk]
             root = ScoreCurvature(self.model.loss, scores, y[chunk], part).root()
-            signs = torch.randint(0, 2, (len(root), root.shape[2], 1), generator=generator)
-            cotangent = (root @ (signs.to(root) * 2 - 1)).reshape(scores.shape)
+            if signs is None:
+                signs = _signs((len(X), root.shape[2], 1), self._seed)
+            cotangent = (root @ signs[chunk].to(root)).reshape(scores.shape)
             inputs = [record[name] for name in names] or [call.output for call in calls]
             pulled = grads(scores, inputs, cotangent) if inputs else ()
             if names:
-                yield dict(zip(names, pulled))
+                yield dict(zip(names, pulled, strict=True))
                 continue
             yield [
                 (layer.inputs(call), layer.outputs(call, gradient))
-                for layer, call, gradient in zip(self._layers, calls, pulled)
+                for layer, call, gradient in zip(self._layers, calls, pulled, strict=True)
             ]
 
     def _moments(self, rows) -> list[list[Tensor]]:
         """Kronecker factors; their scale does not matter, the basis is all that is used."""
         totals: list[list[Tensor]] = [[] for _ in self._layers]
         for pairs in self._passes(rows):
-            for total, pair in zip(totals, pairs):
+            for total, pair in zip(totals, pairs, strict=True):
                 flats = [t.flatten(0, 1) for t in pair]
                 products = [
                     f.T @ f if f.shape[1] <= MAX_FACTOR else f.new_zeros(f.shape[1], 0)
                     for f in flats
                 ]
-                total[:] = [t + p for t, p in zip(total, products)] if total else products
+                total[:] = (
+                    [t + p for t, p in zip(total, products, strict=True)] if total else products
+                )
         return totals
 
     def _second_moments(self, rows) -> list[Tensor]:
         """Mean square of the row gradients in the Kronecker basis, (fan_out, fan_in) each."""
         totals: list[Tensor | float] = [0.0] * len(self._layers)
         for pairs in self._passes(rows):
-            for i, ((a, g), (basis_a, basis_g)) in enumerate(zip(pairs, self._bases)):
+            for i, ((a, g), (basis_a, basis_g)) in enumerate(zip(pairs, self._bases, strict=True)):
                 a = a if basis_a is None else a @ basis_a
                 g = g if basis_g is None else g @ basis_g
                 totals[i] = totals[i] + _squares(g, a)
@@ -158,20 +161,25 @@ class EKFACPreconditioner:
 
     def _mean_diagonals(self, rows, rest: list[str]) -> dict[str, float]:
         """Mean diagonal of each other parameter's block: random signs leave only squares."""
-        totals = dict.fromkeys(rest, 0.0)
+        totals = {name: torch.zeros_like(self.params[name]) for name in rest}
         if rest:
             for pulled in self._passes(rows, rest):
-                for name, gradient in pulled.items():
-                    totals[name] += float(gradient.square().mean())
-        return {name: total / len(rows[0]) for name, total in totals.items()}
+                totals = {name: total + pulled[name] for name, total in totals.items()}
+        return {n: float(total.square().mean()) / len(rows[0]) for n, total in totals.items()}
 
     def __call__(self, r: Tensor) -> Tensor:
         """P^{-1} r, for r of shape (d,)."""
         pieces = self.model.unflatten(r)
         solved = {n: pieces[n] / (self._scalars[n] + self.damping) for n in self._scalars}
-        for layer, bases, values in zip(self._layers, self._bases, self._eigenvalues):
+        for layer, bases, values in zip(self._layers, self._bases, self._eigenvalues, strict=True):
             solved.update(_solve_block(layer, pieces, bases, values + self.damping))
         return self.model.flatten(solved)
+
+
+def _signs(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Random signs of all rows at once, so that they do not depend on the chunks."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 2, shape, generator=generator, dtype=torch.int8) * 2 - 1
 
 
 def _basis(moment: Tensor) -> Tensor | None:

@@ -12,7 +12,7 @@ from ._linearize import directional_derivative, grads, leaves
 from ._model import RowwiseModel
 
 
-def _checked(
+def checked_chunk_size(
     model: RowwiseModel,
     params: Mapping[str, Tensor],
     X: Tensor,
@@ -69,7 +69,7 @@ def row_losses(
     >>> row_losses(model, model.parameters(), torch.ones(5, 2), torch.zeros(5).long()).shape
     torch.Size([5])
     """
-    size = _checked(model, params, X, y, chunk_size)
+    size = checked_chunk_size(model, params, X, y, chunk_size)
     params = {name: param.detach() for name, param in params.items()}
     with torch.no_grad():
         parts = [model.row_losses(params, X[c], y[c]) for c in row_chunks(len(X), size)]
@@ -127,7 +127,7 @@ def weighted_gradient(
         used = weights.nonzero()[:, 0]
         if len(used) < len(X):
             X, y, weights = X[used], y[used], weights[used]
-    size = _checked(model, params, X, y, chunk_size)
+    size = checked_chunk_size(model, params, X, y, chunk_size)
     record = leaves(params)
     total = model.flatten({name: torch.zeros_like(param) for name, param in params.items()})
     for chunk in row_chunks(len(X), size):
@@ -137,7 +137,7 @@ def weighted_gradient(
         cotangent = torch.ones_like(losses) if weights is None else weights[chunk].to(losses)
         if losses.requires_grad:
             pulled = grads(losses, tuple(record.values()), cotangent)
-            total += model.flatten(dict(zip(record, pulled)))
+            total += model.flatten(dict(zip(record, pulled, strict=True)))
     return total
 
 
@@ -193,7 +193,7 @@ def directional_derivatives(
     >>> directional_derivatives(model, params, X, y, torch.tensor([10.0]))
     tensor([20., 10.])
     """
-    size = _checked(model, params, X, y, chunk_size)
+    size = checked_chunk_size(model, params, X, y, chunk_size)
     tangents = model.unflatten(v.detach())
     parts = []
     for chunk in row_chunks(len(X), size):

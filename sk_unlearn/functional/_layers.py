@@ -63,7 +63,7 @@ class _Watch(TorchFunctionMode):
         order = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
         if func not in (F.linear, F.conv2d):
             return None
-        given = {**dict(zip(order, args)), **kwargs}
+        given = {**dict(zip(order, args, strict=False)), **kwargs}
         if id(given["weight"]) not in self.names:
             return None
         window = None

@@ -41,6 +41,28 @@ def grads(
     )
 
 
+def check_twice_differentiable(slopes: Sequence[Tensor]) -> None:
+    """Raise if the graph of first derivatives holds an operation without a second one.
+
+    PyTorch marks these by an error node with no edge to the inputs. Derivatives that are
+    asked for by input never visit it and would be silently incomplete.
+
+    Raises
+    ------
+    RuntimeError
+        Which names the operation as far as PyTorch knows it.
+    """
+    stack, seen = [slope.grad_fn for slope in slopes], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if "Error" in node.name() or "NotImplemented" in node.name():
+            raise RuntimeError(f"an operation is differentiable only once ({node.name()}).")
+        stack.extend(parent for parent, _ in node.next_functions)
+
+
 def jvp_forward(
     function: Callable[[dict[str, Tensor]], Tensor],
     params: Mapping[str, Tensor],
@@ -98,6 +120,7 @@ class Linearization:
             probe = torch.zeros_like(self.value, requires_grad=True)
             try:
                 pullback = grads(self.value, self._inputs, probe, create_graph=True)
+                check_twice_differentiable(pullback)
             except _NO_DERIVATIVE as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
@@ -126,12 +149,12 @@ class Linearization:
     def _jvp_double_backward(self, tangents: Mapping[str, Tensor]) -> Tensor:
         pairs = [
             (pulled, tangents[name])
-            for name, pulled in zip(self._params, self._pullback)
+            for name, pulled in zip(self._params, self._pullback, strict=True)
             if pulled.requires_grad
         ]
         if not pairs:
             return torch.zeros_like(self.value)
-        outputs, cotangents = zip(*pairs)
+        outputs, cotangents = zip(*pairs, strict=True)
         return grads(outputs, (self._probe,), cotangents, retain_graph=True)[0]
 
     def vjp(self, cotangent: Tensor) -> dict[str, Tensor]:
@@ -139,7 +162,7 @@ class Linearization:
         if not self.value.requires_grad:
             return {name: torch.zeros_like(param) for name, param in self._params.items()}
         pulled = grads(self.value, self._inputs, cotangent, retain_graph=True)
-        return dict(zip(self._params, pulled))
+        return dict(zip(self._params, pulled, strict=True))
 
 
 def directional_derivative(

@@ -178,4 +178,6 @@ class RowwiseModel:
                 f"expected a vector of shape ({sum(sizes)},), got {tuple(vector.shape)}."
             )
         pieces = torch.split(vector, sizes)
-        return {n: piece.view(shape) for (n, shape), piece in zip(shapes.items(), pieces)}
+        return {
+            n: piece.view(shape) for (n, shape), piece in zip(shapes.items(), pieces, strict=True)
+        }

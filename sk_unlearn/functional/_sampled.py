@@ -199,7 +199,7 @@ class SampledPreconditioner:
         outputs = tuple(call.output for call in calls)
         if outputs:
             parts = self._output_gradients(scores, outputs)
-            for layer, call, part in zip(self._layers, calls, parts):
+            for layer, call, part in zip(self._layers, calls, parts, strict=True):
                 a = layer.inputs(call)[self._row_of]
                 _add_gram(gram, layer.outputs(call, part), a)
         if self._rest:
@@ -214,7 +214,7 @@ class SampledPreconditioner:
             mine = (self._column_of == k).nonzero()[:, 0]
             cotangent = self._root[:, :, k].reshape(scores.shape)
             pulled = grads(scores, outputs, cotangent, retain_graph=True)
-            for part, gradient in zip(parts, pulled):
+            for part, gradient in zip(parts, pulled, strict=True):
                 part[mine] = gradient[self._row_of[mine]]
         return parts
 

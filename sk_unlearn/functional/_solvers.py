@@ -169,10 +169,12 @@ class _Recursion:
             if curvature != curvature or not torch.isfinite(image).all():
                 return x, r, "a product holds non-finite values; check the data and parameters."
             if curvature <= 0:
-                return x, r, (
-                    f"curvature {curvature / float(torch.dot(direction, direction)):.3g} along a "
-                    "direction is not positive; raise the damping or use Gauss-Newton."
+                quotient = curvature / float(torch.dot(direction, direction))
+                problem = (
+                    f"curvature {quotient:.3g} along a direction is not positive; raise the "
+                    "damping or use Gauss-Newton."
                 )
+                return x, r, problem
             step = rz / curvature
             x, r = x + step * direction, r - step * image
             self.n_iter += 1

@@ -3,21 +3,24 @@
 from sk_unlearn.nets._adapter import rowwise_model, weight_decay, with_parameters
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
 from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
+from sk_unlearn.nets._differentiable import check_differentiable
 from sk_unlearn.nets._inspect import carries_training, check_trainable, contains_net, find_nets
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
 from sk_unlearn.nets._prepare import prepare
+from sk_unlearn.nets._setup import TrainingSetup
+from sk_unlearn.nets._progress import show_progress
 from sk_unlearn.nets._split import PinnedSplit, held_out_rows, pin_split
-from sk_unlearn.nets._target import TargetShape
 
 __all__ = [
     "MLP",
     "ArrayDataset",
     "PinnedSplit",
-    "TargetShape",
     "TensorBatches",
+    "TrainingSetup",
     "as_tensor",
     "carries_training",
+    "check_differentiable",
     "check_trainable",
     "contains_net",
     "default_classifier",
@@ -30,6 +33,7 @@ __all__ = [
     "prepare",
     "raise_interrupts",
     "rowwise_model",
+    "show_progress",
     "to_tensors",
     "weight_decay",
     "with_parameters",

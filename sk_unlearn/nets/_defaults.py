@@ -48,10 +48,6 @@ class MLP(nn.Module):
     def forward(self, X):
         return self.layers(X)
 
-    def train(self, mode=True):
-        # skorch asks before every batch, and walking the layers is slow
-        return self if self.training == mode else super().train(mode)
-
 
 def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=None):
     """Unfitted net for classification, sized by the data.

@@ -11,8 +11,8 @@ from sk_unlearn.nets._inspect import bare_module, embeds, net_dtype
 
 __all__ = ["predict_proba", "predict_scores", "to_tensors"]
 
-# Input of one chunk: activations of the next layers should stay in the cache too.
-_CHUNK_BYTES = 8 * 2**20
+# Input of one chunk: within 4 % of one pass over everything, and bounded in memory.
+_CHUNK_BYTES = 16 * 2**20
 
 
 def to_tensors(net, X, y=None):
@@ -50,7 +50,7 @@ def predict_scores(net, X, *, chunk_size=None):
     X : array-like of shape (n, ...)
         Dicts and lists of arrays go through skorch's own iterator.
     chunk_size : int, default=None
-        Rows in one forward pass; None takes 8 MiB of input.
+        Rows in one forward pass; None takes 16 MiB of input.
 
     Returns
     -------

@@ -16,13 +16,14 @@ from sk_unlearn.nets._inspect import (
     net_dtype,
     trains_instance,
 )
-from sk_unlearn.nets._target import TargetShape
+from sk_unlearn.nets._lean import LeanHistory
+from sk_unlearn.nets._setup import TrainingSetup
 
 __all__ = ["prepare"]
 
 _BATCH_OPTIONS = {"batch_size", "shuffle", "drop_last", "generator"}
 _DATASET_OPTIONS = {"length", "dtype", "device", "float_target", "keep_integers"}
-_SHAPE_CHECK = "target_shape"
+_SETUP = "sk_unlearn_setup"
 
 
 def prepare(estimator):
@@ -39,7 +40,8 @@ def prepare(estimator):
       kept, and then the data reaches it as given;
     - a module *instance* is trained on copies, so that every fit starts from the same
       weights and the user's object never changes;
-    - a check of output against target shape is added to the callbacks;
+    - a callback is added that checks output against target shape when training starts
+      (see :class:`~sk_unlearn.nets.TrainingSetup`);
     - default callbacks that do nothing (validation scores without a validation set,
       printing at ``verbose=0``) are switched off.
 
@@ -72,6 +74,8 @@ def prepare(estimator):
         _swap_data_path(net, module)
         _copy_instance(net)
         _tidy_callbacks(net)
+        if net.history_ is None:
+            net.history_ = LeanHistory()
     return estimator
 
 
@@ -138,7 +142,7 @@ def _tidy_callbacks(net):
     for key, value in idle.items():
         setattr(net, key, value)
         net._params_to_validate.add(key)
-    _add_shape_check(net)
+    _add_setup(net)
 
 
 def _is_overridden(net, name):
@@ -146,13 +150,13 @@ def _is_overridden(net, name):
     return any(isinstance(item, tuple) and item[0] == name for item in given)
 
 
-def _add_shape_check(net):
-    check = (_SHAPE_CHECK, TargetShape())
+def _add_setup(net):
+    setup = (_SETUP, TrainingSetup())
     if net.callbacks == "disable":
         silenced = {f"callbacks__{name}": None for name, _ in net.get_default_callbacks()}
         for key in silenced:
             setattr(net, key, None)
             net._params_to_validate.add(key)
-        net.callbacks = [check]
-    elif not _is_overridden(net, _SHAPE_CHECK):
-        net.callbacks = [*(net.callbacks or []), check]
+        net.callbacks = [setup]
+    elif not _is_overridden(net, _SETUP):
+        net.callbacks = [*(net.callbacks or []), setup]

@@ -2,52 +2,38 @@
 
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
-from torch.utils.data import Subset
 
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets._batches import ArrayDataset
 from sk_unlearn.nets._criteria import is_elementwise, wants_labels
 from sk_unlearn.nets._inspect import bare_module
 
-__all__ = ["TargetShape"]
+__all__ = ["match_target"]
 
 
-class TargetShape(Callback):
-    """Compare output and target on two rows when training starts.
+def match_target(net, X, y):
+    """Compare output and target on two rows; reshape or refuse the target.
 
     Elementwise losses broadcast a target of shape (n,) against an output of shape (n, 1)
-    to (n, n) and train on nonsense without an error. Where only an axis of length one
-    differs the target is reshaped; any other difference is refused. Class labels beyond
-    the number of outputs are refused too.
+    to (n, n) and train on nonsense without an error. Where only axes of length one differ
+    the target is reshaped; any other difference is refused. Class labels beyond the number
+    of outputs are refused too.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised; modes and generators are left as found.
+    X, y : Tensor
+        All rows.
+
+    Returns
+    -------
+    y : Tensor
 
     Raises
     ------
     UnsupportedNetError
-        From ``net.fit``, before the first step.
+        If output and target do not go together.
     """
-
-    def initialize(self):
-        self.done_ = False
-        return self
-
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.done_ = False
-
-    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        if self.done_:
-            return
-        self.done_ = True
-        for dataset in (dataset_train, dataset_valid):
-            while isinstance(dataset, Subset):
-                dataset = dataset.dataset
-            if isinstance(dataset, ArrayDataset) and dataset.tensors is not None:
-                X, y = dataset.tensors
-                if y is not None and len(y):
-                    dataset.tensors = (X, _match(net, X, y))
-
-
-def _match(net, X, y):
     output = _two_rows(net, X)
     if output is None:
         return y

@@ -46,10 +46,12 @@ def test_they_agree_for_a_linear_net_and_not_for_a_deep_one(make, oracle):
 
 @pytest.mark.parametrize("operator", [GaussNewtonOperator, HessianOperator])
 @pytest.mark.parametrize("chunk_size", [1, 3, 7])
-def test_chunks_do_not_matter(make, oracle, operator, chunk_size):
+def test_chunks_do_not_matter(make, operator, chunk_size):
     rows = make("cnn")
+    v = torch.linspace(-1, 2, rows[0].n_parameters, dtype=torch.float64)
     torch.testing.assert_close(
-        matrix(oracle, operator(*rows, chunk_size=chunk_size)), matrix(oracle, operator(*rows))
+        operator(*rows, WEIGHTS, chunk_size=chunk_size).matvec(v),
+        operator(*rows, WEIGHTS).matvec(v),
     )
 
 
@@ -140,6 +142,38 @@ def test_an_unused_parameter_has_no_curvature(oracle):
         got = matrix(oracle, operator(model, model.parameters(), X, y))
         assert not got[:2].any()
         assert got[2:, 2:].any()
+
+
+def test_an_operation_without_second_derivative_is_never_silently_dropped(make, oracle):
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, gradient):
+            return 3 * ctx.saved_tensors[0] ** 2 * gradient
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.last(Once.apply(self.first(x)))
+
+    _, _, X, y = make("linear")
+    net = oracle.seeded(Net).double().eval()
+    loss = nn.CrossEntropyLoss(reduction="none")
+    model = RowwiseModel(net, loss)
+    for operator in (GaussNewtonOperator, HessianOperator):
+        with pytest.raises(UnsupportedNetError, match="only once"):
+            operator(model, model.parameters(), X, y).matvec(model.flatten(model.parameters()))
+    head = RowwiseModel(net, loss, active=("last.weight", "last.bias"))
+    got = matrix(oracle, GaussNewtonOperator(head, head.parameters(), X, y))
+    torch.testing.assert_close(got, oracle.gauss_newton(head, head.parameters(), X, y))
 
 
 def test_attention_works_inside_the_mathematical_kernel_and_the_error_says_so(oracle):

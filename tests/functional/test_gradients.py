@@ -70,9 +70,7 @@ def test_directional_derivatives_equal_finite_differences(make, case):
     model, params, X, y = make(case)
     v, step = direction(model), 1e-6
     flat = model.flatten(params)
-    up, down = (
-        row_losses(model, model.unflatten(flat + s * v), X, y) for s in (step, -step)
-    )
+    up, down = (row_losses(model, model.unflatten(flat + s * v), X, y) for s in (step, -step))
     got = directional_derivatives(model, params, X, y, v)
     torch.testing.assert_close(got, (up - down) / (2 * step), rtol=1e-6, atol=1e-7)
 

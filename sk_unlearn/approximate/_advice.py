@@ -1,0 +1,56 @@
+"""When the measurements of a step say that a linear step was not enough."""
+
+__all__ = ["advice"]
+
+# The expansion was seen to hold for steps below a tenth of the parameters' norm and to
+# break above (benchmarks/bench_puma_quality.py).
+MAX_STEP_RATIO = 0.1
+# Share of the criterion by which its actual change may miss the predicted one.
+MAX_SURPRISE = 0.5
+
+
+def advice(reports, criterion_before):
+    """Reasons to retrain instead, for the user.
+
+    Parameters
+    ----------
+    reports : list of StepReport
+    criterion_before : float or None
+
+    Returns
+    -------
+    messages : tuple of str
+        Empty when every sign is good.
+    """
+    messages = []
+    unconverged = [s for report in reports for s in report.solves if not s["converged"]]
+    if unconverged:
+        worst = max(solve["relative_residual"] for solve in unconverged)
+        messages.append(
+            f"the curvature solve did not converge (relative residual {worst:.2g}, asked for "
+            f"{unconverged[0]['tol']:.2g}): raise max_iter or damping"
+        )
+    ratio = max(report.step_ratio for report in reports)
+    if not ratio <= MAX_STEP_RATIO:
+        messages.append(
+            f"the step is {ratio:.2f} of the parameters' norm (more than {MAX_STEP_RATIO}), too "
+            "far for a linear step: forget fewer rows at once, lower eta or raise damping"
+        )
+    unmet = max(report.unmet for report in reports)
+    if unmet > 0:
+        messages.append(
+            f"the retained rows could compensate only {1 - unmet:.0%} of the predicted harm "
+            "within max_weight"
+        )
+    for report in reports:
+        if report.criterion_change is None or not criterion_before:
+            continue
+        surprise = report.criterion_change - report.criterion_change_predicted
+        if not surprise <= MAX_SURPRISE * abs(criterion_before):
+            messages.append(
+                f"the criterion rose by {report.criterion_change:.3g} where "
+                f"{report.criterion_change_predicted:.3g} was predicted (it was "
+                f"{criterion_before:.3g})"
+            )
+            break
+    return tuple(f"Retraining is advised: {message}." for message in messages)

@@ -1,0 +1,247 @@
+"""PUMA: performance unchanged model augmentation for training-data removal."""
+
+from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
+from sk_unlearn.approximate._puma_base import BasePuma
+from sk_unlearn.nets import default_classifier, default_regressor, predict_proba
+from sk_unlearn.utils._inputs import check_net_input
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["PumaClassifier", "PumaRegressor"]
+
+
+class PumaClassifier(ForgetClassifierMixin, BasePuma):
+    """Classifier that forgets by one linear step, without retraining.
+
+    After Wu et al. 2022 [1]_: the influence of every row on a performance criterion is
+    modelled to first order; when rows leave, the retained rows are re-weighted, sparsely,
+    so that the criterion does not suffer, and the parameters move by
+
+    .. math:: \\delta = -(H + \\gamma I)^{-1} \\tfrac{1}{N}
+              \\Bigl[\\sum_{j \\in R} \\lambda_j g_j - \\eta \\sum_{k \\in F} g_k\\Bigr].
+
+    Guarantee: approximate. How well it forgot has to be measured. Cost: one or two
+    curvature solves on ``n_curvature_rows`` rows and, with compensation, one pass over
+    all retained rows.
+
+    Parameters
+    ----------
+    estimator : skorch net, FrozenEstimator of one, default=None
+        Cloned for training. None means a multilayer perceptron whose sizes come from the
+        data. ``FrozenEstimator(net)`` adopts a trained net, of which a copy is moved.
+        Rows that the ``train_split`` of the net holds out become the criterion's.
+    eta : float, default=1.0
+        How much of the rows' weight is removed; 1 is all. Above about 3 the Taylor
+        expansion breaks down.
+    compensation : {"l1", "l2"} or None, default="l1"
+        How retained rows make up for predicted harm: few rows with large weights, all
+        with small ones, or not at all, which is plain influence removal.
+    max_weight : float, default=1.0
+        Bound on the absolute change of a row's weight.
+    strict : bool, default=False
+        Whether to hold the criterion where it was even if the removal improves it.
+    curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
+        The exact Hessian is for convex nets (linear models): elsewhere it can be
+        indefinite, and the solve stops.
+    damping : float, default=1e-3
+        :math:`\\gamma`. Larger takes shorter, safer steps that remove less.
+    n_curvature_rows : int, float or None, default=1000
+        Rows on which curvature is computed, a share of the rows if a float, all if None.
+        Rows are drawn with probability proportional to their own curvature, weighted
+        so that the expectation is the curvature of all.
+    tol : float, default=0.05
+        Relative residual to which the solves are carried.
+    max_iter : int, default=100
+        Products with the curvature in one solve, at most.
+    n_steps : int, default=1
+        Parts into which the request is split, with a new expansion for each.
+    params : str or list of str, default=None
+        Patterns (``fnmatch``) of the names of the parameters to move, such as
+        ``"layers.3.*"``; None means all that are trained.
+    performance : callable, default=None
+        ``performance(module, X, y) -> scalar tensor``, smaller is better, on the held-out
+        rows. None means the mean loss.
+    validation_fraction : float or None, default=0.1
+        Share of each class that is held out of training for the criterion, if the net
+        has no ``train_split``. None trains on all rows; then nothing is compensated.
+    chunk_size : int or None, default=None
+        Rows in one pass; None chooses by the memory that a row takes.
+    random_state : int, RandomState instance or None, default=None
+        Seed of training, of the held-out rows and of the curvature rows.
+    verbose : int, default=0
+        1 shows progress bars over epochs and solver iterations.
+
+    Attributes
+    ----------
+    estimator_ : skorch.NeuralNetClassifier
+        The net; replaced by ``forget``, without optimiser state and history.
+    classes_ : ndarray of shape (n_classes,)
+        Labels among the retained rows.
+    receipts_ : ForgetLedger
+        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request; its ``solver`` holds
+        the measurements of each step.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Where ``X`` had column names.
+
+    Warns
+    -----
+    RetrainAdvisedWarning
+        If the step is too long, the criterion changed otherwise than predicted, the harm
+        could not be compensated or a solve did not converge.
+
+    See Also
+    --------
+    RetrainClassifier : Exact removal at the cost of a retrain.
+
+    Notes
+    -----
+    Ours, not the paper's: Gauss-Newton curvature of the retained rows by preconditioned
+    conjugate gradients, importance-sampled curvature rows, the bound on the weights, the
+    warnings. BatchNorm statistics are not moved and keep a trace of the forgotten rows.
+    A forgotten class leaves ``classes_``; the weights of its output stay in the net.
+    Between requests a cache keeps one number for each retained row and one vector, both
+    computed before; it is never pickled.
+
+    References
+    ----------
+    .. [1] G. Wu, M. Hashemi, C. Srinivasa, "PUMA: Performance Unchanged Model
+       Augmentation for Training Data Removal", AAAI 2022, arXiv:2203.00846.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_unlearn import PumaClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = PumaClassifier(random_state=0).fit(X, y)
+    >>> receipt = clf.forget([3, 17]).receipts_[-1]
+    >>> receipt.n_forgotten, str(receipt.guarantee)
+    (2, 'approximate')
+    """
+
+    def predict(self, X):
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Predict the probability of each class in ``classes_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        X = check_net_input(self, X)
+        proba = predict_proba(self.estimator_, X, chunk_size=self.chunk_size)
+        return restrict_columns(proba, self._columns_)
+
+    def _default_estimator(self, rows):
+        return default_classifier(
+            n_features=rows.X[0].size, n_outputs=len(self.classes_), n_rows=len(rows)
+        )
+
+
+class PumaRegressor(ForgetRegressorMixin, BasePuma):
+    """Regressor that forgets by one linear step, without retraining.
+
+    The method of :class:`PumaClassifier`, which documents it, on real targets.
+
+    Guarantee: approximate. Cost: one or two curvature solves on ``n_curvature_rows`` rows
+    and, with compensation, one pass over all retained rows.
+
+    Parameters
+    ----------
+    estimator : skorch net, FrozenEstimator of one, default=None
+        None means a multilayer perceptron whose sizes come from the data.
+    eta : float, default=1.0
+        How much of the rows' weight is removed; 1 is all.
+    compensation : {"l1", "l2"} or None, default="l1"
+        How retained rows make up for predicted harm.
+    max_weight : float, default=1.0
+        Bound on the absolute change of a row's weight.
+    strict : bool, default=False
+        Whether to hold the criterion where it was even if the removal improves it.
+    curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
+        The exact Hessian is for convex nets (linear models).
+    damping : float, default=1e-3
+        Larger takes shorter, safer steps that remove less.
+    n_curvature_rows : int, float or None, default=1000
+        Rows on which curvature is computed, a share of the rows if a float, all if None.
+    tol : float, default=0.05
+        Relative residual to which the solves are carried.
+    max_iter : int, default=100
+        Products with the curvature in one solve, at most.
+    n_steps : int, default=1
+        Parts into which the request is split, with a new expansion for each.
+    params : str or list of str, default=None
+        Patterns of the names of the parameters to move; None means all.
+    performance : callable, default=None
+        ``performance(module, X, y) -> scalar tensor``, smaller is better, on the held-out
+        rows. None means the mean loss.
+    validation_fraction : float or None, default=0.1
+        Share of the rows held out of training for the criterion.
+    chunk_size : int or None, default=None
+        Rows in one pass; None chooses by the memory that a row takes.
+    random_state : int, RandomState instance or None, default=None
+        Seed of training, of the held-out rows and of the curvature rows.
+    verbose : int, default=0
+        1 shows progress bars over epochs and solver iterations.
+
+    Attributes
+    ----------
+    estimator_ : skorch.NeuralNetRegressor
+        The net; replaced by ``forget``, without optimiser state and history.
+    receipts_ : ForgetLedger
+        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Where ``X`` had column names.
+
+    References
+    ----------
+    .. [1] G. Wu, M. Hashemi, C. Srinivasa, "PUMA: Performance Unchanged Model
+       Augmentation for Training Data Removal", AAAI 2022, arXiv:2203.00846.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from sk_unlearn import PumaRegressor
+    >>> X, y = make_regression(n_samples=100, n_features=5, random_state=0)
+    >>> reg = PumaRegressor(random_state=0).fit(X, y / y.std())
+    >>> reg.forget(slice(0, 3)).receipts_[-1].n_remaining
+    97
+    """
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        check_is_fitted(self)
+        X = check_net_input(self, X)
+        return self._decode(predict_proba(self.estimator_, X, chunk_size=self.chunk_size))
+
+    def _default_estimator(self, rows):
+        return default_regressor(
+            n_features=rows.X[0].size, n_outputs=rows.y[0].size, n_rows=len(rows)
+        )

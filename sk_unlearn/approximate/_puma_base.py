@@ -1,0 +1,379 @@
+"""PUMA on a net: which rows play which part, and one request from start to end."""
+
+import warnings
+from copy import deepcopy
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from sk_unlearn.approximate._advice import advice
+from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
+from sk_unlearn.approximate._curvature_cache import CurvatureCache
+from sk_unlearn.approximate._removal_step import CurvatureSystem, RowBatch, removal_step
+from sk_unlearn.base import BaseForgetEstimator, Removal
+from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
+from sk_unlearn.functional import (
+    GaussNewtonOperator,
+    HessianOperator,
+    SampledPreconditioner,
+    directional_derivatives,
+    row_curvature,
+    sample_rows,
+)
+from sk_unlearn.nets import (
+    PinnedSplit,
+    check_differentiable,
+    find_nets,
+    held_out_rows,
+    pin_split,
+    prepare,
+    rowwise_model,
+    show_progress,
+    to_tensors,
+    weight_decay,
+    with_parameters,
+)
+from sk_unlearn.receipts import ForgetCost, Guarantee
+from sk_unlearn.utils._fingerprint import fingerprint
+from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
+from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
+from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
+
+__all__ = ["BasePuma"]
+
+_OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
+_PREVIEW_PRODUCTS = 10  # of a solve, for forget_cost: more than the default settings need
+
+
+class BasePuma(BaseForgetEstimator):
+    """The method; classifier and regressor differ only in their targets."""
+
+    guarantee = Guarantee("approximate")
+
+    _parameter_constraints: dict = {
+        **BaseForgetEstimator._parameter_constraints,
+        "eta": [Interval(Real, 0, None, closed="left")],
+        "compensation": [StrOptions({"l1", "l2"}), None],
+        "max_weight": [Interval(Real, 0, None, closed="neither")],
+        "strict": ["boolean"],
+        "curvature": [StrOptions(set(_OPERATORS))],
+        "damping": [Interval(Real, 0, None, closed="neither")],
+        "n_curvature_rows": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
+        "tol": [Interval(Real, 0, 1, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "params": [str, list, tuple, None],
+        "performance": [callable, None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        eta=1.0,
+        compensation="l1",
+        max_weight=1.0,
+        strict=False,
+        curvature="gauss_newton",
+        damping=1e-3,
+        n_curvature_rows=1000,
+        tol=5e-2,
+        max_iter=100,
+        n_steps=1,
+        params=None,
+        performance=None,
+        validation_fraction=0.1,
+        chunk_size=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.eta = eta
+        self.compensation = compensation
+        self.max_weight = max_weight
+        self.strict = strict
+        self.curvature = curvature
+        self.damping = damping
+        self.n_curvature_rows = n_curvature_rows
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_steps = n_steps
+        self.params = params
+        self.performance = performance
+        self.validation_fraction = validation_fraction
+        self.chunk_size = chunk_size
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def influences(self, X=None, y=None):
+        """Effect of each retained row on a performance criterion, to first order.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features) or (n_rows, ...), default=None
+            Rows whose mean loss is the criterion. None means the rows that ``fit`` held
+            out (or what ``performance`` makes of them). For finding mislabelled rows
+            give a few rows known to be clean.
+        y : array-like of shape (n_rows,), default=None
+
+        Returns
+        -------
+        phi : ndarray of shape (n_retained,)
+            In the order of the retained rows of the last ``fit``. Change of the criterion
+            for one more unit of weight on a row, 1 being the weight it has. Positive:
+            up-weighting the row raises the criterion, it does harm. Rank by it,
+            descending, to find mislabelled rows. For rows that were held out it is the
+            effect that training on them would have.
+
+        Notes
+        -----
+        Cost: one curvature solve and one forward-mode pass over the rows; no per-row
+        gradient is formed.
+        """
+        check_is_fitted(self)
+        self._rows_.verify(type(self).__name__)
+        if (X is None) != (y is None):
+            raise ValueError("influences takes X and y together, or neither.")
+        with self._computing():
+            net = self.estimator_
+            trained = self._batch(net, self._rows_.take(np.flatnonzero(self._trained_)))
+            model = rowwise_model(net, y=trained.y, params=self.params)
+            if X is None:
+                criterion = self._criterion(model, net, self._rows_)
+                if criterion is None:
+                    raise ValueError(
+                        "influences needs a criterion: no rows were held out. Pass X and y, or "
+                        "set validation_fraction or the train_split of the net."
+                    )
+            else:
+                X, y = check_net_input(self, X), self._net_target(np.asarray(y))
+                criterion = HeldOutLoss(model, *to_tensors(net, X, y), self.chunk_size)
+            params = model.parameters()
+            system, _ = self._system(model, params, trained, len(trained), self._curvature())
+            toward, solved = system.solve(criterion.gradient(params))
+            if not solved.converged:
+                warnings.warn(
+                    f"influences are inaccurate: {solved.message}",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+            everything = self._batch(net, self._rows_)
+            slopes = directional_derivatives(
+                model, params, everything.X, everything.y, toward, chunk_size=self.chunk_size
+            )
+        return -slopes.double().cpu().numpy() / len(trained)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state.pop("_curvature_cache_", None)
+        return state
+
+    def _check_training_data(self, X, y):
+        inner = self._inner_estimator()
+        if inner is not None and next(find_nets(inner), None) is not inner:
+            raise UnsupportedNetError(
+                f"{type(self).__name__} differentiates a skorch net, got estimator={inner!r}. "
+                "Put preprocessing in front of it, "
+                f"make_pipeline(StandardScaler(), {type(self).__name__}(net)), or use "
+                "RetrainClassifier or RetrainRegressor for other estimators."
+            )
+        if inner is not None and not self._is_adopted:
+            self._refuse_trained_weights()
+        return check_net_training_data(self, X, y, classification=self._classification)
+
+    def _fit_rows(self, rows):
+        self._set_classes(rows.y)
+        self._set_outputs(adopted=self._is_adopted)
+        y = self._net_target(rows.y)
+        if self._is_adopted:
+            net = deepcopy(self._inner_estimator())
+            net.check_is_fitted()
+            train, held_out, external = held_out_rows(net, rows.X, y)
+            check_differentiable(net, rows.X, y, params=self.params)
+        else:
+            net = clone(self.estimator) if self.estimator else self._default_estimator(rows)
+            net = prepare(net)
+            if self.verbose:
+                show_progress(net)
+            net, train, held_out, external = pin_split(net, rows.X, y, encode=self._net_target)
+            check_differentiable(net, rows.X, y, params=self.params)
+            if held_out is None and external is None:
+                train = self._hold_out(rows)
+                net.set_params(train_split=PinnedSplit(train, None, None, len(rows)))
+            net.fit(rows.X, y)
+        if external is not None and fingerprint(external[0]) == fingerprint(rows.X):
+            raise ValueError(
+                "The validation data of the net's train_split is its training data: a criterion "
+                "that training has minimised has no gradient to compensate with. Hold rows out."
+            )
+        self.estimator_ = net
+        self._external_ = external
+        self._trained_ = np.isin(np.arange(len(rows)), train)
+
+    def _hold_out(self, rows):
+        """Rows to train on: all but a share of each class, picked by their ids."""
+        draw = keyed_uniform(self._seed_, "validation", rows.ids)
+        strata = self._encode(rows.y) if self._classification else np.zeros(len(rows), int)
+        train = np.ones(len(rows), dtype=bool)
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            n_out = int((self.validation_fraction or 0) * len(members))
+            train[members[np.argsort(draw[members], kind="stable")[:n_out]]] = False
+        return np.flatnonzero(train)
+
+    def _check_remaining(self, hit):
+        remaining = self._trained_.sum() - self._trained_[hit].sum()
+        if remaining == 0:
+            raise ForgetRequestError(
+                f"The request covers all {self._trained_.sum()} rows that the net was trained on; "
+                "only held-out rows would remain. Delete the estimator, or fit again."
+            )
+
+    def _forget_rows(self, rows, retained, hit):
+        leaving = rows.take(hit[self._trained_[hit]])
+        n_rows = int(self._trained_.sum())
+        self._trained_ = np.delete(self._trained_, hit)
+        net, y_leaving = self.estimator_, self._net_target(leaving.y)
+        self._restrict_classes(retained.y)
+        moved, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
+        if len(leaving):
+            moved, removal = self._remove(net, retained, leaving.X, y_leaving, n_rows, len(hit))
+        # a fresh net: moments, history and callbacks of training saw the rows that left
+        self.estimator_ = with_parameters(net, moved, classes=self._columns_)
+        return removal
+
+    def _remove(self, net, retained, X_leaving, y_leaving, n_rows, n_hit):
+        trained_rows = np.flatnonzero(self._trained_)
+        trained = self._batch(net, retained.take(trained_rows))
+        leaving = RowBatch(*to_tensors(net, X_leaving, y_leaving))
+        model = rowwise_model(net, y=trained.y, params=self.params)
+        criterion = self._criterion(model, net, retained)
+        params = model.parameters()
+        before = None if criterion is None else criterion.value(params)
+        cache = self._curvature(retained.position[trained_rows])
+        reports = []
+        for part in np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving))):
+            system, cache = self._system(model, params, trained, n_rows, cache)
+            params, toward, report = removal_step(
+                model,
+                params,
+                trained,
+                leaving.take(part),
+                system,
+                criterion,
+                n_rows=n_rows,
+                eta=self.eta,
+                compensation=self.compensation,
+                bound=self.max_weight,
+                strict=self.strict,
+                chunk_size=self.chunk_size,
+                toward=cache.toward,
+            )
+            cache = replace(cache, toward=toward)
+            reports.append(report)
+        self._curvature_cache_ = cache
+        solver = {"steps": [report.to_dict() for report in reports]}
+        cost = self._cost(len(trained), len(leaving), n_hit, [r.n_products for r in reports])
+        return params, Removal(cost, solver, self._advise(reports, before))
+
+    def _removal_cost(self, rows, hit):
+        n_leaving = int(self._trained_[hit].sum())
+        if n_leaving == 0:
+            return ForgetCost(len(hit), 0, 0.0, 0.0)
+        n_steps, n_solves = min(self.n_steps, n_leaving), 1 + (self.compensation is not None)
+        products = [n_solves * _PREVIEW_PRODUCTS] * n_steps
+        return self._cost(int(self._trained_.sum()) - n_leaving, n_leaving, len(hit), products)
+
+    def _cost(self, n_trained, n_leaving, n_hit, products):
+        """Work in gradient passes: a forward pass counts a third, a product one."""
+        n_curvature = self._n_curvature(n_trained)
+        n_held_out = len(self._trained_) - self._trained_.sum() if self._external_ is None else 0
+        # each product comes with one application of the preconditioner, on as many rows
+        row_passes = sum(products) * 2 * n_curvature
+        row_passes += (5 / 3) * n_leaving + len(products) * (5 / 3) * n_held_out
+        row_passes += len(products) * n_trained * (self.compensation is not None)
+        row_passes += n_trained / 3 * (n_curvature < n_trained)
+        passes = float(row_passes / (n_trained + n_leaving))
+        return ForgetCost(n_hit, 0, passes, passes / self.estimator_.max_epochs)
+
+    def _n_curvature(self, n_trained):
+        wanted = self.n_curvature_rows
+        if wanted is None:
+            return n_trained
+        n_rows = wanted if isinstance(wanted, Integral) else int(wanted * n_trained)
+        return min(max(n_rows, 1), n_trained)
+
+    def _advise(self, reports, before):
+        messages = advice(reports, before)
+        if self.compensation is not None and before is None:
+            messages += (
+                "No rows were held out, so the harm of the removal could be neither compensated "
+                "nor measured: set validation_fraction, or give more rows.",
+            )
+        return messages
+
+    def _batch(self, net, rows):
+        return RowBatch(*to_tensors(net, rows.X, self._net_target(rows.y)))
+
+    def _criterion(self, model, net, rows):
+        """The performance criterion on the held-out rows; None where there are none."""
+        if self._external_ is not None:
+            X, y = to_tensors(net, *self._external_)
+        else:
+            held_out = np.flatnonzero(~self._trained_)
+            if not len(held_out):
+                return None
+            batch = self._batch(net, rows.take(held_out))
+            X, y = batch.X, batch.y
+        if self.performance is not None:
+            return UserCriterion(self.performance, model, X, y)
+        return HeldOutLoss(model, X, y, self.chunk_size)
+
+    def _curvature(self, position=None):
+        """What is known about the curvature of the rows trained on."""
+        if position is None:
+            position = self._rows_.position[self._trained_]
+        cache = getattr(self, "_curvature_cache_", None)
+        return CurvatureCache(position) if cache is None else cache.restrict(position)
+
+    def _system(self, model, params, trained, n_rows, cache):
+        """Linear system of the curvature of sampled rows, and what was learnt for the next."""
+        rows, weights = trained, None
+        n_curvature = self._n_curvature(len(trained))
+        if n_curvature < len(trained):
+            if cache.size is None:
+                size = row_curvature(
+                    model, params, trained.X, trained.y, chunk_size=self.chunk_size
+                )
+                cache = replace(cache, size=size)
+            seed = derive_seed(self._seed_, "curvature", len(self.receipts_))
+            picked, weights = sample_rows(cache.size, n_curvature, seed)
+            rows = trained.take(picked)
+            weights = weights.to(params[model.active[0]])
+        batch = (model, params, rows.X, rows.y, weights)
+        decay = weight_decay(self.estimator_)
+        ridge = model.flatten(
+            {name: torch.full_like(p, self.damping + decay[name]) for name, p in params.items()}
+        )
+        system = CurvatureSystem(
+            _OPERATORS[self.curvature](*batch, chunk_size=self.chunk_size),
+            len(trained) / n_rows,
+            ridge,
+            SampledPreconditioner(
+                *batch, damping=float(ridge.mean()), chunk_size=self.chunk_size
+            ),
+            self.tol,
+            self.max_iter,
+        )
+        return system, cache
