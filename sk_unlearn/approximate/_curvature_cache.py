@@ -10,27 +10,34 @@ __all__ = ["CurvatureCache"]
 
 @dataclass(frozen=True)
 class CurvatureCache:
-    """Size of each row's curvature, and where the last solve for the criterion ended.
+    """Sizes of the rows' curvature and influence, and where the last solve ended.
 
-    Holds one number for each retained row and one vector, but no row, and is never
-    pickled. It saves time only: sizes decide which rows are sampled, with weights that
-    keep the expected curvature unbiased, and the vector is where the next solve starts.
+    Holds two numbers for each retained row and one vector, but no row, and is never
+    pickled. It saves time and decides nothing by itself: sizes say which rows are sampled,
+    with weights that keep the expected curvature unbiased; influences say which rows are
+    looked at again for compensation; the vector is where the next solve starts.
 
     Attributes
     ----------
     position : ndarray of int
         The rows, as positions in the last ``fit``, ascending.
     size : Tensor of shape (len(position),) or None
-        See :func:`~sk_unlearn.functional.row_curvature`.
+        See :func:`~sk_unlearn.functional.row_curvature`; 0 for rows not trained on.
+    influence : Tensor of shape (len(position),) or None
+        Absolute influence on the criterion; 0 for rows not trained on.
     toward : Tensor of shape (n_parameters,) or None
+        Solution of the last solve for the criterion.
     """
 
     position: np.ndarray
     size: torch.Tensor | None = None
+    influence: torch.Tensor | None = None
     toward: torch.Tensor | None = None
 
     def restrict(self, position):
         """The same for the rows that are left."""
-        keep = np.isin(self.position, position, assume_unique=True)
-        size = None if self.size is None else self.size[torch.from_numpy(keep)]
-        return CurvatureCache(self.position[keep], size, self.toward)
+        keep = torch.from_numpy(np.isin(self.position, position, assume_unique=True))
+        size, influence = (
+            None if values is None else values[keep] for values in (self.size, self.influence)
+        )
+        return CurvatureCache(position, size, influence, self.toward)

@@ -44,11 +44,11 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         indefinite, and the solve stops.
     damping : float, default=1e-3
         :math:`\\gamma`. Larger takes shorter, safer steps that remove less.
-    n_curvature_rows : int, float or None, default=1000
+    n_curvature_rows : int, float or None, default=500
         Rows on which curvature is computed, a share of the rows if a float, all if None.
         Rows are drawn with probability proportional to their own curvature, weighted
         so that the expectation is the curvature of all.
-    tol : float, default=0.05
+    tol : float, default=0.1
         Relative residual to which the solves are carried.
     max_iter : int, default=100
         Products with the curvature in one solve, at most.
@@ -178,9 +178,9 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         The exact Hessian is for convex nets (linear models).
     damping : float, default=1e-3
         Larger takes shorter, safer steps that remove less.
-    n_curvature_rows : int, float or None, default=1000
+    n_curvature_rows : int, float or None, default=500
         Rows on which curvature is computed, a share of the rows if a float, all if None.
-    tol : float, default=0.05
+    tol : float, default=0.1
         Relative residual to which the solves are carried.
     max_iter : int, default=100
         Products with the curvature in one solve, at most.

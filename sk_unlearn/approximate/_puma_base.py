@@ -48,6 +48,7 @@ __all__ = ["BasePuma"]
 
 _OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
 _PREVIEW_PRODUCTS = 10  # of a solve, for forget_cost: more than the default settings need
+_COLUMNS_PER_ROW = 1
 
 
 class BasePuma(BaseForgetEstimator):
@@ -87,8 +88,8 @@ class BasePuma(BaseForgetEstimator):
         strict=False,
         curvature="gauss_newton",
         damping=1e-3,
-        n_curvature_rows=1000,
-        tol=5e-2,
+        n_curvature_rows=500,
+        tol=1e-1,
         max_iter=100,
         n_steps=1,
         params=None,
@@ -147,8 +148,8 @@ class BasePuma(BaseForgetEstimator):
             raise ValueError("influences takes X and y together, or neither.")
         with self._computing():
             net = self.estimator_
-            trained = self._batch(net, self._rows_.take(np.flatnonzero(self._trained_)))
-            model = rowwise_model(net, y=trained.y, params=self.params)
+            rows, n_trained = self._batch(net, self._rows_), int(self._trained_.sum())
+            model = rowwise_model(net, y=rows.y[self._mask(rows)], params=self.params)
             if X is None:
                 criterion = self._criterion(model, net, self._rows_)
                 if criterion is None:
@@ -160,7 +161,8 @@ class BasePuma(BaseForgetEstimator):
                 X, y = check_net_input(self, X), self._net_target(np.asarray(y))
                 criterion = HeldOutLoss(model, *to_tensors(net, X, y), self.chunk_size)
             params = model.parameters()
-            system, _ = self._system(model, params, trained, len(trained), self._curvature())
+            cache = self._curvature(self._rows_)
+            system, _ = self._system(model, params, rows, self._rows_.ids, n_trained, cache)
             toward, solved = system.solve(criterion.gradient(params))
             if not solved.converged:
                 warnings.warn(
@@ -168,11 +170,10 @@ class BasePuma(BaseForgetEstimator):
                     ConvergenceWarning,
                     stacklevel=2,
                 )
-            everything = self._batch(net, self._rows_)
             slopes = directional_derivatives(
-                model, params, everything.X, everything.y, toward, chunk_size=self.chunk_size
+                model, params, rows.X, rows.y, toward, chunk_size=self.chunk_size
             )
-        return -slopes.double().cpu().numpy() / len(trained)
+        return -slopes.double().cpu().numpy() / n_trained
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -254,22 +255,22 @@ class BasePuma(BaseForgetEstimator):
         return removal
 
     def _remove(self, net, retained, X_leaving, y_leaving, n_rows, n_hit):
-        trained_rows = np.flatnonzero(self._trained_)
-        trained = self._batch(net, retained.take(trained_rows))
+        rows = self._batch(net, retained)
         leaving = RowBatch(*to_tensors(net, X_leaving, y_leaving))
-        model = rowwise_model(net, y=trained.y, params=self.params)
+        model = rowwise_model(net, y=rows.y[self._mask(rows)], params=self.params)
         criterion = self._criterion(model, net, retained)
         params = model.parameters()
         before = None if criterion is None else criterion.value(params)
-        cache = self._curvature(retained.position[trained_rows])
+        cache = self._curvature(retained)
         reports = []
         for part in np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving))):
-            system, cache = self._system(model, params, trained, n_rows, cache)
-            params, toward, report = removal_step(
+            system, cache = self._system(model, params, rows, retained.ids, n_rows, cache)
+            picked = self._candidates(cache)
+            step = removal_step(
                 model,
                 params,
-                trained,
                 leaving.take(part),
+                rows if picked is None else rows.take(picked),
                 system,
                 criterion,
                 n_rows=n_rows,
@@ -277,14 +278,18 @@ class BasePuma(BaseForgetEstimator):
                 compensation=self.compensation,
                 bound=self.max_weight,
                 strict=self.strict,
-                chunk_size=self.chunk_size,
+                eligible=self._mask(rows) if picked is None else None,
                 toward=cache.toward,
+                chunk_size=self.chunk_size,
             )
-            cache = replace(cache, toward=toward)
-            reports.append(report)
+            params = step.params
+            reports.append(step.report)
+            cache = replace(cache, toward=step.toward)
+            if picked is None and step.influence is not None:
+                cache = replace(cache, influence=step.influence.abs().cpu())
         self._curvature_cache_ = cache
         solver = {"steps": [report.to_dict() for report in reports]}
-        cost = self._cost(len(trained), len(leaving), n_hit, [r.n_products for r in reports])
+        cost = self._cost(n_rows - len(leaving), len(leaving), n_hit, reports)
         return params, Removal(cost, solver, self._advise(reports, before))
 
     def _removal_cost(self, rows, hit):
@@ -293,9 +298,14 @@ class BasePuma(BaseForgetEstimator):
             return ForgetCost(len(hit), 0, 0.0, 0.0)
         n_steps, n_solves = min(self.n_steps, n_leaving), 1 + (self.compensation is not None)
         products = [n_solves * _PREVIEW_PRODUCTS] * n_steps
-        return self._cost(int(self._trained_.sum()) - n_leaving, n_leaving, len(hit), products)
+        n_trained = int(self._trained_.sum()) - n_leaving
+        return self._count(n_trained, n_leaving, len(hit), products)
 
-    def _cost(self, n_trained, n_leaving, n_hit, products):
+    def _cost(self, n_trained, n_leaving, n_hit, reports):
+        products = [report.n_products for report in reports]
+        return self._count(n_trained, n_leaving, n_hit, products)
+
+    def _count(self, n_trained, n_leaving, n_hit, products):
         """Work in gradient passes: a forward pass counts a third, a product one."""
         n_curvature = self._n_curvature(n_trained)
         n_held_out = len(self._trained_) - self._trained_.sum() if self._external_ is None else 0
@@ -340,38 +350,51 @@ class BasePuma(BaseForgetEstimator):
             return UserCriterion(self.performance, model, X, y)
         return HeldOutLoss(model, X, y, self.chunk_size)
 
-    def _curvature(self, position=None):
-        """What is known about the curvature of the rows trained on."""
-        if position is None:
-            position = self._rows_.position[self._trained_]
-        cache = getattr(self, "_curvature_cache_", None)
-        return CurvatureCache(position) if cache is None else cache.restrict(position)
+    def _mask(self, rows):
+        """Which retained rows the net is trained on, beside their tensors."""
+        return torch.from_numpy(self._trained_).to(rows.y.device)
 
-    def _system(self, model, params, trained, n_rows, cache):
+    def _curvature(self, rows):
+        """What earlier requests learnt about the rows that are left."""
+        cache = getattr(self, "_curvature_cache_", None)
+        return CurvatureCache(rows.position) if cache is None else cache.restrict(rows.position)
+
+    def _candidates(self, cache):
+        """Rows to consider for compensation: all at first, then the most influential."""
+        n_rows = self._n_curvature(len(cache.position))
+        if cache.influence is None or n_rows >= len(cache.position):
+            return None
+        return cache.influence.topk(n_rows).indices.sort().values
+
+    def _system(self, model, params, rows, ids, n_rows, cache):
         """Linear system of the curvature of sampled rows, and what was learnt for the next."""
-        rows, weights = trained, None
-        n_curvature = self._n_curvature(len(trained))
-        if n_curvature < len(trained):
+        n_trained = int(self._trained_.sum())
+        n_curvature = self._n_curvature(n_trained)
+        if n_curvature < n_trained:
             if cache.size is None:
-                size = row_curvature(
-                    model, params, trained.X, trained.y, chunk_size=self.chunk_size
-                )
-                cache = replace(cache, size=size)
-            seed = derive_seed(self._seed_, "curvature", len(self.receipts_))
-            picked, weights = sample_rows(cache.size, n_curvature, seed)
-            rows = trained.take(picked)
-            weights = weights.to(params[model.active[0]])
-        batch = (model, params, rows.X, rows.y, weights)
+                size = row_curvature(model, params, rows.X, rows.y, chunk_size=self.chunk_size)
+                cache = replace(cache, size=size * torch.from_numpy(self._trained_))
+            draw = torch.from_numpy(keyed_uniform(self._seed_, "curvature", ids))
+            picked, weights = sample_rows(cache.size, n_curvature, draw)
+            # the mean over all retained rows counts the held-out ones as zeros
+            weights = weights.to(params[model.active[0]]) * (len(rows) / n_trained)
+        else:
+            picked, weights = np.flatnonzero(self._trained_), None
+        sample = rows.take(picked)
+        batch = (model, params, sample.X, sample.y, weights)
         decay = weight_decay(self.estimator_)
         ridge = model.flatten(
             {name: torch.full_like(p, self.damping + decay[name]) for name, p in params.items()}
         )
         system = CurvatureSystem(
             _OPERATORS[self.curvature](*batch, chunk_size=self.chunk_size),
-            len(trained) / n_rows,
+            n_trained / n_rows,
             ridge,
             SampledPreconditioner(
-                *batch, damping=float(ridge.mean()), chunk_size=self.chunk_size
+                *batch,
+                damping=float(ridge.mean()),
+                n_columns=_COLUMNS_PER_ROW * len(sample),
+                chunk_size=self.chunk_size,
             ),
             self.tol,
             self.max_iter,

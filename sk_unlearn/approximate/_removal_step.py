@@ -12,7 +12,7 @@ from sk_unlearn.functional import (
     weighted_gradient,
 )
 
-__all__ = ["CurvatureSystem", "RowBatch", "StepReport", "removal_step"]
+__all__ = ["CurvatureSystem", "RowBatch", "Step", "StepReport", "removal_step"]
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,32 @@ class StepReport:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Step:
+    """Result of one step.
+
+    Attributes
+    ----------
+    params : dict of str to Tensor
+        After the step.
+    report : StepReport
+    toward : Tensor of shape (n_parameters,) or None
+        Solution of the solve for the criterion, at the old parameters.
+    influence : Tensor of shape (n_candidates,) or None
+        Of the candidates for compensation on the criterion.
+    """
+
+    params: dict
+    report: StepReport
+    toward: torch.Tensor | None = None
+    influence: torch.Tensor | None = None
+
+
 def removal_step(
     model,
     params,
-    retained,
     leaving,
+    candidates,
     system,
     criterion,
     *,
@@ -125,8 +146,9 @@ def removal_step(
     compensation=None,
     bound=1.0,
     strict=False,
-    chunk_size=None,
+    eligible=None,
     toward=None,
+    chunk_size=None,
 ):
     """Move the parameters to where the minimum goes when rows leave.
 
@@ -134,7 +156,8 @@ def removal_step(
     ----------
     model : RowwiseModel
     params : dict of str to Tensor
-    retained, leaving : RowBatch
+    leaving, candidates : RowBatch
+        Rows to remove, and retained rows that may be re-weighted.
     system : CurvatureSystem
         At ``params``.
     criterion : HeldOutLoss, UserCriterion or None
@@ -142,33 +165,36 @@ def removal_step(
         Rows in the mean of the objective, those that leave included.
     eta, compensation, bound, strict
         See :class:`~sk_unlearn.PumaClassifier`.
+    eligible : Tensor of shape (n_candidates,), bool, or None
+        Candidates that the objective contains; None means all.
     toward : Tensor of shape (n_parameters,) or None
         Where to start the solve for the criterion.
+    chunk_size : int or None
 
     Returns
     -------
-    params : dict of str to Tensor
-    toward : Tensor of shape (n_parameters,) or None
-        Solution for the criterion, at the old parameters.
-    report : StepReport
+    step : Step
     """
     removed = _gradient(model, params, leaving, chunk_size=chunk_size)
     slope = None if criterion is None else criterion.gradient(params)
-    solves, damage, weights, unmet = [], None, None, 0.0
+    solves, damage, weights, unmet, influence = [], None, None, 0.0, None
     change = -eta * removed
     if compensation is not None and slope is not None:
         toward, solved = system.solve(slope, toward)
         solves.append(solved)
         # v . g_k summed over the leaving rows, by linearity
         damage = float(eta * (toward.double() @ removed.double()) / n_rows)
-        influence = -directional_derivatives(
-            model, params, retained.X, retained.y, toward, chunk_size=chunk_size
-        ) / n_rows
+        slopes = directional_derivatives(
+            model, params, candidates.X, candidates.y, toward, chunk_size=chunk_size
+        )
+        influence = -slopes / n_rows
+        if eligible is not None:
+            influence = influence * eligible
         weights, unmet = compensate(
             influence, damage, kind=compensation, bound=bound, strict=strict
         )
         if weights.any():
-            change = change + _gradient(model, params, retained, weights, chunk_size=chunk_size)
+            change = change + _gradient(model, params, candidates, weights, chunk_size=chunk_size)
     step, solved = system.solve(-change / n_rows)
     solves.append(solved)
     moved = model.unflatten(model.flatten(params) + step)
@@ -186,7 +212,7 @@ def removal_step(
         forget_loss_before=_mean_loss(model, params, leaving, chunk_size),
         forget_loss=_mean_loss(model, moved, leaving, chunk_size),
     )
-    return moved, toward, report
+    return Step(moved, report, toward, influence)
 
 
 def _gradient(model, params, rows, weights=None, *, chunk_size):

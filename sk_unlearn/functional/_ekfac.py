@@ -57,8 +57,8 @@ class EKFACPreconditioner:
     scalar each, the estimated mean of their diagonal.
 
     Measured on trained 64-128-10 and 784-128-10 networks it saves CG no iterations at damping
-    1e-2 and few at 1e-3: use ``SampledPreconditioner``, which saves most of them, unless the
-    sample does not fit.
+    1e-2 and at most four in ten at 1e-3. Use ``SampledPreconditioner``, which saves most of
+    them, unless the sample does not fit.
 
     References
     ----------

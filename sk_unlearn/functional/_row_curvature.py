@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ._gradients import checked_chunk_size
 from ._chunks import row_chunks
+from ._gradients import checked_chunk_size
 from ._model import RowwiseModel
+from ._sampling import inclusion_probabilities
 from ._score_curvature import ScoreCurvature
-from ._sampling import inclusion_probabilities, systematic_sample
 
 
 def row_curvature(
@@ -70,7 +70,7 @@ def row_curvature(
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
 
-def sample_rows(size: Tensor, n_rows: int, seed: int) -> tuple[Tensor, Tensor | None]:
+def sample_rows(size: Tensor, n_rows: int, draw: Tensor) -> tuple[Tensor, Tensor | None]:
     """Rows that stand for all, picked with probability proportional to their size.
 
     Parameters
@@ -79,8 +79,9 @@ def sample_rows(size: Tensor, n_rows: int, seed: int) -> tuple[Tensor, Tensor | 
         Of :func:`row_curvature`.
     n_rows : int
         Rows to pick, in expectation.
-    seed : int
-        The global generators are left alone.
+    draw : Tensor of shape (n,)
+        A uniform number in [0, 1) for each row. Numbers that belong to rows keep the
+        sample stable when other rows leave.
 
     Returns
     -------
@@ -93,11 +94,14 @@ def sample_rows(size: Tensor, n_rows: int, seed: int) -> tuple[Tensor, Tensor | 
     --------
     >>> import torch
     >>> from sk_unlearn.functional import sample_rows
-    >>> sample_rows(torch.ones(3), 5, seed=0)
-    (tensor([0, 1, 2]), None)
+    >>> sample_rows(torch.tensor([1.0, 1.0, 2.0]), 2, torch.tensor([0.6, 0.4, 0.9]))
+    (tensor([1, 2]), tensor([1.3333, 0.6667], dtype=torch.float64))
     """
     if n_rows >= len(size) or not size.any():
         return torch.arange(len(size)), None
     probabilities = inclusion_probabilities(size.double(), n_rows)
-    indices = systematic_sample(probabilities, seed)
+    picked = draw < probabilities
+    if not picked.any():
+        picked[size.argmax()] = True
+    indices = picked.nonzero()[:, 0]
     return indices, len(indices) / (len(size) * probabilities[indices])

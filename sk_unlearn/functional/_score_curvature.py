@@ -10,8 +10,7 @@ from torch import Tensor
 from ..exceptions import UnsupportedNetError
 from ._linearize import grads
 
-# Up to this many scores a row's Hessian is stored dense: one small batched product is then
-# faster than a double backward pass through the loss.
+# Up to this many scores the square root of a row's Hessian is exact.
 DENSE_SCORES = 32
 # Columns of the approximate root beyond that.
 ROOT_COLUMNS = 8
@@ -32,7 +31,8 @@ class ScoreCurvature:
     Notes
     -----
     Row i of the loss depends on row i of the scores only, so one derivative of the sum over
-    rows gives one column of every row's Hessian.
+    rows gives one column of every row's Hessian. Storing the Hessians was measured not to
+    pay: a product by a second derivative of the kept slope takes as long.
     """
 
     def __init__(
@@ -49,31 +49,19 @@ class ScoreCurvature:
             cotangent = torch.ones_like(losses) if weights is None else weights.to(losses)
             self._slope = grads(losses, (self._scores,), cotangent, create_graph=True)[0]
         self.n_scores = self._scores[:1].numel()
-        self._dense: Tensor | None = None
-        if self.n_scores <= DENSE_SCORES:
-            self._dense = self.dense()
-            self._slope = self._slope.detach()
 
     def dense(self) -> Tensor:
         """Hessians of shape (n, K, K), by K derivatives of the slope."""
-        if self._dense is not None:
-            return self._dense
         n_rows = len(self._scores)
         columns = []
         for k in range(self.n_scores):
             unit = torch.zeros(n_rows, self.n_scores).to(self._scores)
             unit[:, k] = 1
-            columns.append(self._double_backward(unit.view_as(self._scores)).flatten(1))
+            columns.append(self.product(unit.view_as(self._scores)).flatten(1))
         return torch.stack(columns, dim=2) if n_rows else self._scores.new_zeros(0, 0, 0)
 
     def product(self, direction: Tensor) -> Tensor:
         """Each row's Hessian times its row of `direction`, of the shape of the scores."""
-        if self._dense is None:
-            return self._double_backward(direction)
-        image = torch.bmm(self._dense, direction.reshape(len(direction), -1, 1))
-        return image.view_as(direction)
-
-    def _double_backward(self, direction: Tensor) -> Tensor:
         if not self._slope.requires_grad:
             return torch.zeros_like(direction)
         return grads(self._slope, (self._scores,), direction, retain_graph=True)[0].detach()
@@ -85,8 +73,8 @@ class ScoreCurvature:
         eigenvalues count as zero. Beyond, r = ``ROOT_COLUMNS`` and S S^T is the Nyström
         approximation of the Hessian, which never exceeds it.
         """
-        if self._dense is not None:
-            values, vectors = torch.linalg.eigh(self._dense)
+        if self.n_scores <= DENSE_SCORES:
+            values, vectors = torch.linalg.eigh(self.dense())
             return vectors * values.clamp_min(0).sqrt().unsqueeze(1)
         # Fixed probes, so that a row has the same factor in whatever batch it comes.
         generator = torch.Generator().manual_seed(0)

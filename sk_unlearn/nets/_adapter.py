@@ -168,19 +168,16 @@ def weight_decay(net):
 
 
 def copy_module(net, name="module"):
-    """Copy of an initialised net's module, without the gradients of its last batch."""
+    """Copy of an initialised net's module; torch leaves the gradients of the last batch out."""
     module = bare_module(getattr(net, f"{name}_"))
     try:
-        module = copy.deepcopy(module)
+        return copy.deepcopy(module)
     except RuntimeError as error:
         raise UnsupportedNetError(
             f"The module {type(module).__name__} of {type(net).__name__} cannot be copied "
             f"({error}). It may keep tensors of its last batch: store them detached, or not "
             "at all."
         ) from error
-    for parameter in module.parameters():
-        parameter.grad = None
-    return module
 
 
 def with_parameters(net, parameters, *, classes=None):

@@ -75,13 +75,6 @@ def test_graph_is_kept_only_when_asked_and_can_be_released(make, operator):
     assert torch.equal(kept.matvec(v), fresh.matvec(v))
 
 
-def test_many_scores_take_the_same_values_without_dense_hessians(make, oracle, monkeypatch):
-    rows = make("cross_entropy")
-    expected = matrix(oracle, GaussNewtonOperator(*rows, WEIGHTS))
-    monkeypatch.setattr(score_curvature, "DENSE_SCORES", 2)
-    torch.testing.assert_close(matrix(oracle, GaussNewtonOperator(*rows, WEIGHTS)), expected)
-
-
 def test_root_is_exact_for_few_scores_and_a_lower_bound_for_many(make, monkeypatch):
     model, params, X, y = make("weighted")
     scores = model.forward(params, X)
