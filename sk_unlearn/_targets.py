@@ -83,7 +83,7 @@ class ForgetRegressorMixin(RegressorMixin):
     def _encode(self, y):
         """Targets of shape (n_rows, n_targets), float."""
         y = np.asarray(y)
-        return y.reshape(len(y), -1)
+        return y[:, None] if y.ndim == 1 else y
 
     def _net_target(self, y):
         return self._encode(y)

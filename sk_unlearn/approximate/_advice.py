@@ -9,13 +9,12 @@ MAX_STEP_RATIO = 0.1
 MAX_SURPRISE = 0.5
 
 
-def advice(reports, criterion_before):
+def advice(reports):
     """Reasons to retrain instead, for the user.
 
     Parameters
     ----------
     reports : list of StepReport
-    criterion_before : float or None
 
     Returns
     -------
@@ -43,14 +42,15 @@ def advice(reports, criterion_before):
             "within max_weight"
         )
     for report in reports:
-        if report.criterion_change is None or not criterion_before:
+        if report.criterion is None:
             continue
-        surprise = report.criterion_change - report.criterion_change_predicted
-        if not surprise <= MAX_SURPRISE * abs(criterion_before):
+        change = report.criterion - report.criterion_before
+        surprise = change - report.criterion_change_predicted
+        if not surprise <= MAX_SURPRISE * abs(report.criterion_before):
             messages.append(
-                f"the criterion rose by {report.criterion_change:.3g} where "
+                f"the criterion changed by {change:.3g} where "
                 f"{report.criterion_change_predicted:.3g} was predicted (it was "
-                f"{criterion_before:.3g})"
+                f"{report.criterion_before:.3g})"
             )
             break
     return tuple(f"Retraining is advised: {message}." for message in messages)

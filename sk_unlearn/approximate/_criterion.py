@@ -73,8 +73,7 @@ class UserCriterion:
         value = self.function(self.model.module, self.X, self.y)
         if not isinstance(value, torch.Tensor) or value.ndim > 0 or not torch.isfinite(value):
             raise ValueError(
-                "The 'performance' callable must return a finite scalar tensor, got "
-                f"{value!r}."
+                f"The 'performance' callable must return a finite scalar tensor, got {value!r}."
             )
         return value
 

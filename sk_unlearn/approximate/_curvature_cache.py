@@ -10,12 +10,12 @@ __all__ = ["CurvatureCache"]
 
 @dataclass(frozen=True)
 class CurvatureCache:
-    """Sizes of the rows' curvature and influence, and where the last solve ended.
+    """Sizes of the rows' curvature and influence.
 
-    Holds two numbers for each retained row and one vector, but no row, and is never
-    pickled. It saves time and decides nothing by itself: sizes say which rows are sampled,
-    with weights that keep the expected curvature unbiased; influences say which rows are
-    looked at again for compensation; the vector is where the next solve starts.
+    Holds two numbers for each retained row, no row and no parameter, and is never pickled.
+    It saves time and decides little: sizes say which rows are sampled, with weights that
+    keep the expected curvature unbiased; influences say which rows are looked at again
+    for compensation.
 
     Attributes
     ----------
@@ -25,14 +25,11 @@ class CurvatureCache:
         See :func:`~sk_unlearn.functional.row_curvature`; 0 for rows not trained on.
     influence : Tensor of shape (len(position),) or None
         Absolute influence on the criterion; 0 for rows not trained on.
-    toward : Tensor of shape (n_parameters,) or None
-        Solution of the last solve for the criterion.
     """
 
     position: np.ndarray
     size: torch.Tensor | None = None
     influence: torch.Tensor | None = None
-    toward: torch.Tensor | None = None
 
     def restrict(self, position):
         """The same for the rows that are left."""
@@ -40,4 +37,4 @@ class CurvatureCache:
         size, influence = (
             None if values is None else values[keep] for values in (self.size, self.influence)
         )
-        return CurvatureCache(position, size, influence, self.toward)
+        return CurvatureCache(position, size, influence)

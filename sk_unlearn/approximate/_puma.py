@@ -1,27 +1,28 @@
 """PUMA: performance unchanged model augmentation for training-data removal."""
 
+from sklearn.utils.validation import check_is_fitted
+
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
 from sk_unlearn.nets import default_classifier, default_regressor, predict_proba
 from sk_unlearn.utils._inputs import check_net_input
-from sklearn.utils.validation import check_is_fitted
 
 __all__ = ["PumaClassifier", "PumaRegressor"]
 
 
 class PumaClassifier(ForgetClassifierMixin, BasePuma):
-    """Classifier that forgets by one linear step, without retraining.
+    r"""Classifier that forgets by one linear step, without retraining.
 
     After Wu et al. 2022 [1]_: the influence of every row on a performance criterion is
     modelled to first order; when rows leave, the retained rows are re-weighted, sparsely,
     so that the criterion does not suffer, and the parameters move by
 
-    .. math:: \\delta = -(H + \\gamma I)^{-1} \\tfrac{1}{N}
-              \\Bigl[\\sum_{j \\in R} \\lambda_j g_j - \\eta \\sum_{k \\in F} g_k\\Bigr].
+    .. math:: \delta = -(H + \gamma I)^{-1} \tfrac{1}{N}
+              \Bigl[\sum_{j \in R} \lambda_j g_j - \eta \sum_{k \in F} g_k\Bigr].
 
     Guarantee: approximate. How well it forgot has to be measured. Cost: one or two
-    curvature solves on ``n_curvature_rows`` rows and, with compensation, one pass over
-    all retained rows.
+    curvature solves on ``n_curvature_rows`` rows, one forward pass over all retained rows
+    in the first request and, with compensation, one forward-mode pass.
 
     Parameters
     ----------
@@ -43,8 +44,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         The exact Hessian is for convex nets (linear models): elsewhere it can be
         indefinite, and the solve stops.
     damping : float, default=1e-3
-        :math:`\\gamma`. Larger takes shorter, safer steps that remove less.
-    n_curvature_rows : int, float or None, default=500
+        :math:`\gamma`. Larger takes shorter, safer steps that remove less.
+    n_curvature_rows : int, float or None, default=400
         Rows on which curvature is computed, a share of the rows if a float, all if None.
         Rows are drawn with probability proportional to their own curvature, weighted
         so that the expectation is the curvature of all.
@@ -68,7 +69,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     random_state : int, RandomState instance or None, default=None
         Seed of training, of the held-out rows and of the curvature rows.
     verbose : int, default=0
-        1 shows progress bars over epochs and solver iterations.
+        1 shows progress bars over epochs and steps.
 
     Attributes
     ----------
@@ -100,8 +101,11 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     conjugate gradients, importance-sampled curvature rows, the bound on the weights, the
     warnings. BatchNorm statistics are not moved and keep a trace of the forgotten rows.
     A forgotten class leaves ``classes_``; the weights of its output stay in the net.
-    Between requests a cache keeps one number for each retained row and one vector, both
-    computed before; it is never pickled.
+    :math:`N` stays the number of rows trained on in ``fit``, so that requests in turn add
+    up to one request. Between requests a cache keeps two numbers for each retained row:
+    the size of its curvature, which decides on sampling, and its influence, so that later
+    requests look for compensation among the ``n_curvature_rows`` most influential rows
+    only. The cache is never pickled.
 
     References
     ----------
@@ -178,7 +182,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         The exact Hessian is for convex nets (linear models).
     damping : float, default=1e-3
         Larger takes shorter, safer steps that remove less.
-    n_curvature_rows : int, float or None, default=500
+    n_curvature_rows : int, float or None, default=400
         Rows on which curvature is computed, a share of the rows if a float, all if None.
     tol : float, default=0.1
         Relative residual to which the solves are carried.
@@ -198,7 +202,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     random_state : int, RandomState instance or None, default=None
         Seed of training, of the held-out rows and of the curvature rows.
     verbose : int, default=0
-        1 shows progress bars over epochs and solver iterations.
+        1 shows progress bars over epochs and steps.
 
     Attributes
     ----------

@@ -10,21 +10,17 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
 
 from sk_unlearn.approximate._advice import advice
 from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
-from sk_unlearn.approximate._removal_step import CurvatureSystem, RowBatch, removal_step
+from sk_unlearn.approximate._curvature_system import OPERATORS, RowBatch, build_system
+from sk_unlearn.approximate._puma_cost import puma_cost
+from sk_unlearn.approximate._removal_step import removal_step
 from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
-from sk_unlearn.functional import (
-    GaussNewtonOperator,
-    HessianOperator,
-    SampledPreconditioner,
-    directional_derivatives,
-    row_curvature,
-    sample_rows,
-)
+from sk_unlearn.functional import directional_derivatives
 from sk_unlearn.nets import (
     PinnedSplit,
     check_differentiable,
@@ -41,14 +37,12 @@ from sk_unlearn.nets import (
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._fingerprint import fingerprint
 from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
-from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
+from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
 
 __all__ = ["BasePuma"]
 
-_OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
 _PREVIEW_PRODUCTS = 10  # of a solve, for forget_cost: more than the default settings need
-_COLUMNS_PER_ROW = 1
 
 
 class BasePuma(BaseForgetEstimator):
@@ -62,7 +56,7 @@ class BasePuma(BaseForgetEstimator):
         "compensation": [StrOptions({"l1", "l2"}), None],
         "max_weight": [Interval(Real, 0, None, closed="neither")],
         "strict": ["boolean"],
-        "curvature": [StrOptions(set(_OPERATORS))],
+        "curvature": [StrOptions(set(OPERATORS))],
         "damping": [Interval(Real, 0, None, closed="neither")],
         "n_curvature_rows": [
             Interval(Integral, 1, None, closed="left"),
@@ -88,7 +82,7 @@ class BasePuma(BaseForgetEstimator):
         strict=False,
         curvature="gauss_newton",
         damping=1e-3,
-        n_curvature_rows=500,
+        n_curvature_rows=400,
         tol=1e-1,
         max_iter=100,
         n_steps=1,
@@ -147,9 +141,9 @@ class BasePuma(BaseForgetEstimator):
         if (X is None) != (y is None):
             raise ValueError("influences takes X and y together, or neither.")
         with self._computing():
-            net = self.estimator_
-            rows, n_trained = self._batch(net, self._rows_), int(self._trained_.sum())
-            model = rowwise_model(net, y=rows.y[self._mask(rows)], params=self.params)
+            net, rows = self.estimator_, self._batch(self.estimator_, self._rows_)
+            trained = self._mask(net)
+            model = rowwise_model(net, y=rows.y[trained], params=self.params)
             if X is None:
                 criterion = self._criterion(model, net, self._rows_)
                 if criterion is None:
@@ -160,9 +154,10 @@ class BasePuma(BaseForgetEstimator):
             else:
                 X, y = check_net_input(self, X), self._net_target(np.asarray(y))
                 criterion = HeldOutLoss(model, *to_tensors(net, X, y), self.chunk_size)
-            params = model.parameters()
-            cache = self._curvature(self._rows_)
-            system, _ = self._system(model, params, rows, self._rows_.ids, n_trained, cache)
+            params, cache = model.parameters(), self._known_curvature(self._rows_)
+            system, _ = self._system(
+                model, params, rows, trained, self._rows_, cache, rows.take([])
+            )
             toward, solved = system.solve(criterion.gradient(params))
             if not solved.converged:
                 warnings.warn(
@@ -173,7 +168,7 @@ class BasePuma(BaseForgetEstimator):
             slopes = directional_derivatives(
                 model, params, rows.X, rows.y, toward, chunk_size=self.chunk_size
             )
-        return -slopes.double().cpu().numpy() / n_trained
+        return -slopes.double().cpu().numpy() / self._n_objective_
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -221,6 +216,8 @@ class BasePuma(BaseForgetEstimator):
         self.estimator_ = net
         self._external_ = external
         self._trained_ = np.isin(np.arange(len(rows)), train)
+        # the objective keeps this divisor, so that requests in turn add up to one request
+        self._n_objective_ = len(train)
 
     def _hold_out(self, rows):
         """Rows to train on: all but a share of each class, picked by their ids."""
@@ -242,30 +239,29 @@ class BasePuma(BaseForgetEstimator):
             )
 
     def _forget_rows(self, rows, retained, hit):
-        leaving = rows.take(hit[self._trained_[hit]])
-        n_rows = int(self._trained_.sum())
+        leaving, net = rows.take(hit[self._trained_[hit]]), self.estimator_
+        batch = self._batch(net, leaving) if len(leaving) else None
         self._trained_ = np.delete(self._trained_, hit)
-        net, y_leaving = self.estimator_, self._net_target(leaving.y)
         self._restrict_classes(retained.y)
-        moved, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
-        if len(leaving):
-            moved, removal = self._remove(net, retained, leaving.X, y_leaving, n_rows, len(hit))
+        params, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
+        if batch is not None:
+            params, removal = self._remove(net, retained, batch, len(hit))
         # a fresh net: moments, history and callbacks of training saw the rows that left
-        self.estimator_ = with_parameters(net, moved, classes=self._columns_)
+        self.estimator_ = with_parameters(net, params, classes=self._columns_)
         return removal
 
-    def _remove(self, net, retained, X_leaving, y_leaving, n_rows, n_hit):
-        rows = self._batch(net, retained)
-        leaving = RowBatch(*to_tensors(net, X_leaving, y_leaving))
-        model = rowwise_model(net, y=rows.y[self._mask(rows)], params=self.params)
+    def _remove(self, net, retained, leaving, n_hit):
+        """Move the parameters: as many steps as the request is split into."""
+        rows, trained = self._batch(net, retained), self._mask(net)
+        model = rowwise_model(net, y=rows.y[trained], params=self.params)
         criterion = self._criterion(model, net, retained)
-        params = model.parameters()
-        before = None if criterion is None else criterion.value(params)
-        cache = self._curvature(retained)
-        reports = []
-        for part in np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving))):
-            system, cache = self._system(model, params, rows, retained.ids, n_rows, cache)
-            picked = self._candidates(cache)
+        params, cache, reports = model.parameters(), self._known_curvature(retained), []
+        n_candidates = len(rows) if self.compensation is not None and criterion else 0
+        parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
+        for i, part in enumerate(self._progress(parts)):
+            later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
+            system, cache = self._system(model, params, rows, trained, retained, cache, later)
+            picked = self._screened(cache)
             step = removal_step(
                 model,
                 params,
@@ -273,24 +269,24 @@ class BasePuma(BaseForgetEstimator):
                 rows if picked is None else rows.take(picked),
                 system,
                 criterion,
-                n_rows=n_rows,
+                n_objective=self._n_objective_,
                 eta=self.eta,
                 compensation=self.compensation,
                 bound=self.max_weight,
                 strict=self.strict,
-                eligible=self._mask(rows) if picked is None else None,
-                toward=cache.toward,
+                eligible=trained if picked is None else None,
                 chunk_size=self.chunk_size,
             )
             params = step.params
             reports.append(step.report)
-            cache = replace(cache, toward=step.toward)
-            if picked is None and step.influence is not None:
+            if picked is not None:
+                n_candidates = min(n_candidates, len(picked))
+            elif step.influence is not None:
                 cache = replace(cache, influence=step.influence.abs().cpu())
         self._curvature_cache_ = cache
+        cost = self._cost([r.n_products for r in reports], n_hit, len(leaving), n_candidates)
         solver = {"steps": [report.to_dict() for report in reports]}
-        cost = self._cost(n_rows - len(leaving), len(leaving), n_hit, reports)
-        return params, Removal(cost, solver, self._advise(reports, before))
+        return params, Removal(cost, solver, self._advise(reports))
 
     def _removal_cost(self, rows, hit):
         n_leaving = int(self._trained_[hit].sum())
@@ -298,35 +294,35 @@ class BasePuma(BaseForgetEstimator):
             return ForgetCost(len(hit), 0, 0.0, 0.0)
         n_steps, n_solves = min(self.n_steps, n_leaving), 1 + (self.compensation is not None)
         products = [n_solves * _PREVIEW_PRODUCTS] * n_steps
-        n_trained = int(self._trained_.sum()) - n_leaving
-        return self._count(n_trained, n_leaving, len(hit), products)
+        screened = self._screened(self._known_curvature(rows))
+        n_candidates = len(rows) if screened is None else len(screened)
+        if self.compensation is None:
+            n_candidates = 0
+        return self._cost(products, len(hit), n_leaving, n_candidates, gone=n_leaving)
 
-    def _cost(self, n_trained, n_leaving, n_hit, reports):
-        products = [report.n_products for report in reports]
-        return self._count(n_trained, n_leaving, n_hit, products)
+    def _cost(self, products, n_hit, n_leaving, n_candidates, gone=0):
+        n_trained = int(self._trained_.sum()) - gone
+        return puma_cost(
+            products,
+            n_hit=n_hit,
+            n_leaving=n_leaving,
+            n_trained=n_trained,
+            n_held_out=int((~self._trained_).sum()),
+            n_sampled=self._n_sampled(n_trained),
+            n_candidates=n_candidates,
+            max_epochs=self.estimator_.max_epochs,
+        )
 
-    def _count(self, n_trained, n_leaving, n_hit, products):
-        """Work in gradient passes: a forward pass counts a third, a product one."""
-        n_curvature = self._n_curvature(n_trained)
-        n_held_out = len(self._trained_) - self._trained_.sum() if self._external_ is None else 0
-        # each product comes with one application of the preconditioner, on as many rows
-        row_passes = sum(products) * 2 * n_curvature
-        row_passes += (5 / 3) * n_leaving + len(products) * (5 / 3) * n_held_out
-        row_passes += len(products) * n_trained * (self.compensation is not None)
-        row_passes += n_trained / 3 * (n_curvature < n_trained)
-        passes = float(row_passes / (n_trained + n_leaving))
-        return ForgetCost(n_hit, 0, passes, passes / self.estimator_.max_epochs)
-
-    def _n_curvature(self, n_trained):
+    def _n_sampled(self, n_trained):
         wanted = self.n_curvature_rows
         if wanted is None:
             return n_trained
         n_rows = wanted if isinstance(wanted, Integral) else int(wanted * n_trained)
         return min(max(n_rows, 1), n_trained)
 
-    def _advise(self, reports, before):
-        messages = advice(reports, before)
-        if self.compensation is not None and before is None:
+    def _advise(self, reports):
+        messages = advice(reports)
+        if self.compensation is not None and reports[0].criterion is None:
             messages += (
                 "No rows were held out, so the harm of the removal could be neither compensated "
                 "nor measured: set validation_fraction, or give more rows.",
@@ -335,6 +331,10 @@ class BasePuma(BaseForgetEstimator):
 
     def _batch(self, net, rows):
         return RowBatch(*to_tensors(net, rows.X, self._net_target(rows.y)))
+
+    def _mask(self, net):
+        """Which retained rows the net is trained on, beside its tensors."""
+        return torch.from_numpy(self._trained_).to(next(net.module_.parameters()).device)
 
     def _criterion(self, model, net, rows):
         """The performance criterion on the held-out rows; None where there are none."""
@@ -350,53 +350,39 @@ class BasePuma(BaseForgetEstimator):
             return UserCriterion(self.performance, model, X, y)
         return HeldOutLoss(model, X, y, self.chunk_size)
 
-    def _mask(self, rows):
-        """Which retained rows the net is trained on, beside their tensors."""
-        return torch.from_numpy(self._trained_).to(rows.y.device)
-
-    def _curvature(self, rows):
+    def _known_curvature(self, rows):
         """What earlier requests learnt about the rows that are left."""
         cache = getattr(self, "_curvature_cache_", None)
         return CurvatureCache(rows.position) if cache is None else cache.restrict(rows.position)
 
-    def _candidates(self, cache):
+    def _screened(self, cache):
         """Rows to consider for compensation: all at first, then the most influential."""
-        n_rows = self._n_curvature(len(cache.position))
+        n_rows = self._n_sampled(len(cache.position))
         if cache.influence is None or n_rows >= len(cache.position):
             return None
         return cache.influence.topk(n_rows).indices.sort().values
 
-    def _system(self, model, params, rows, ids, n_rows, cache):
-        """Linear system of the curvature of sampled rows, and what was learnt for the next."""
-        n_trained = int(self._trained_.sum())
-        n_curvature = self._n_curvature(n_trained)
-        if n_curvature < n_trained:
-            if cache.size is None:
-                size = row_curvature(model, params, rows.X, rows.y, chunk_size=self.chunk_size)
-                cache = replace(cache, size=size * torch.from_numpy(self._trained_))
-            draw = torch.from_numpy(keyed_uniform(self._seed_, "curvature", ids))
-            picked, weights = sample_rows(cache.size, n_curvature, draw)
-            # the mean over all retained rows counts the held-out ones as zeros
-            weights = weights.to(params[model.active[0]]) * (len(rows) / n_trained)
-        else:
-            picked, weights = np.flatnonzero(self._trained_), None
-        sample = rows.take(picked)
-        batch = (model, params, sample.X, sample.y, weights)
+    def _system(self, model, params, rows, trained, retained, cache, later):
         decay = weight_decay(self.estimator_)
-        ridge = model.flatten(
-            {name: torch.full_like(p, self.damping + decay[name]) for name, p in params.items()}
+        ridge = {
+            name: torch.full_like(p, self.damping + decay[name]) for name, p in params.items()
+        }
+        return build_system(
+            model,
+            params,
+            rows,
+            trained,
+            cache,
+            keyed_uniform(self._seed_, "curvature", retained.ids),
+            later=later,
+            n_objective=self._n_objective_,
+            n_sampled=self._n_sampled(int(trained.sum())),
+            curvature=self.curvature,
+            ridge=model.flatten(ridge),
+            tol=self.tol,
+            max_iter=self.max_iter,
+            chunk_size=self.chunk_size,
         )
-        system = CurvatureSystem(
-            _OPERATORS[self.curvature](*batch, chunk_size=self.chunk_size),
-            n_trained / n_rows,
-            ridge,
-            SampledPreconditioner(
-                *batch,
-                damping=float(ridge.mean()),
-                n_columns=_COLUMNS_PER_ROW * len(sample),
-                chunk_size=self.chunk_size,
-            ),
-            self.tol,
-            self.max_iter,
-        )
-        return system, cache
+
+    def _progress(self, parts):
+        return tqdm(parts, desc="forgetting", unit="step", leave=False, disable=not self.verbose)

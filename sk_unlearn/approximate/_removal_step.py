@@ -5,71 +5,9 @@ from dataclasses import asdict, dataclass
 import torch
 
 from sk_unlearn.approximate._compensation import compensate
-from sk_unlearn.functional import (
-    conjugate_gradient,
-    directional_derivatives,
-    row_losses,
-    weighted_gradient,
-)
+from sk_unlearn.functional import directional_derivatives, row_losses, weighted_gradient
 
-__all__ = ["CurvatureSystem", "RowBatch", "Step", "StepReport", "removal_step"]
-
-
-@dataclass(frozen=True)
-class RowBatch:
-    """Rows of a model as tensors."""
-
-    X: torch.Tensor
-    y: torch.Tensor
-
-    def __len__(self):
-        return len(self.y)
-
-    def take(self, indices):
-        indices = torch.as_tensor(indices, device=self.y.device)
-        return RowBatch(self.X[indices], self.y[indices])
-
-
-@dataclass(frozen=True)
-class CurvatureSystem:
-    """The linear system ``(H + diag(ridge)) x = b`` at one point.
-
-    Attributes
-    ----------
-    operator : object
-        With ``matvec``: the curvature of the mean loss of the retained rows.
-    scale : float
-        Retained rows over all rows in the mean of the objective: H is the curvature of
-        what remains of the objective when rows leave it.
-    ridge : Tensor of shape (n_parameters,)
-        Damping plus weight decay.
-    preconditioner : callable or None
-    tol : float
-        Relative residual to reach.
-    max_iter : int
-    callback : callable or None
-    """
-
-    operator: object
-    scale: float
-    ridge: torch.Tensor
-    preconditioner: object = None
-    tol: float = 1e-2
-    max_iter: int = 50
-    callback: object = None
-
-    def solve(self, b, start=None):
-        """Solution and :class:`~sk_unlearn.functional.SolverReport`."""
-        return conjugate_gradient(
-            lambda v: self.scale * self.operator.matvec(v),
-            b,
-            x0=start,
-            damping=self.ridge,
-            preconditioner=self.preconditioner,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            callback=self.callback,
-        )
+__all__ = ["Step", "StepReport", "removal_step"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +26,10 @@ class StepReport:
         Share of the damage that the weights could not compensate.
     step_ratio : float
         Norm of the step over the norm of the parameters.
-    criterion_change_predicted, criterion_change : float or None
+    criterion_before, criterion : float or None
+        Before and after the step.
+    criterion_change_predicted : float or None
+        To first order.
     forget_loss_before, forget_loss : float
     """
 
@@ -98,8 +39,9 @@ class StepReport:
     n_weighted: int
     unmet: float
     step_ratio: float
+    criterion_before: float | None
+    criterion: float | None
     criterion_change_predicted: float | None
-    criterion_change: float | None
     forget_loss_before: float
     forget_loss: float
 
@@ -121,15 +63,12 @@ class Step:
     params : dict of str to Tensor
         After the step.
     report : StepReport
-    toward : Tensor of shape (n_parameters,) or None
-        Solution of the solve for the criterion, at the old parameters.
     influence : Tensor of shape (n_candidates,) or None
         Of the candidates for compensation on the criterion.
     """
 
     params: dict
     report: StepReport
-    toward: torch.Tensor | None = None
     influence: torch.Tensor | None = None
 
 
@@ -141,13 +80,12 @@ def removal_step(
     system,
     criterion,
     *,
-    n_rows,
+    n_objective,
     eta=1.0,
     compensation=None,
     bound=1.0,
     strict=False,
     eligible=None,
-    toward=None,
     chunk_size=None,
 ):
     """Move the parameters to where the minimum goes when rows leave.
@@ -161,14 +99,12 @@ def removal_step(
     system : CurvatureSystem
         At ``params``.
     criterion : HeldOutLoss, UserCriterion or None
-    n_rows : int
-        Rows in the mean of the objective, those that leave included.
+    n_objective : int
+        Rows in the mean of the objective.
     eta, compensation, bound, strict
         See :class:`~sk_unlearn.PumaClassifier`.
     eligible : Tensor of shape (n_candidates,), bool, or None
         Candidates that the objective contains; None means all.
-    toward : Tensor of shape (n_parameters,) or None
-        Where to start the solve for the criterion.
     chunk_size : int or None
 
     Returns
@@ -180,14 +116,14 @@ def removal_step(
     solves, damage, weights, unmet, influence = [], None, None, 0.0, None
     change = -eta * removed
     if compensation is not None and slope is not None:
-        toward, solved = system.solve(slope, toward)
+        toward, solved = system.solve(slope)
         solves.append(solved)
         # v . g_k summed over the leaving rows, by linearity
-        damage = float(eta * (toward.double() @ removed.double()) / n_rows)
+        damage = float(eta * (toward.double() @ removed.double()) / n_objective)
         slopes = directional_derivatives(
             model, params, candidates.X, candidates.y, toward, chunk_size=chunk_size
         )
-        influence = -slopes / n_rows
+        influence = -slopes / n_objective
         if eligible is not None:
             influence = influence * eligible
         weights, unmet = compensate(
@@ -195,7 +131,7 @@ def removal_step(
         )
         if weights.any():
             change = change + _gradient(model, params, candidates, weights, chunk_size=chunk_size)
-    step, solved = system.solve(-change / n_rows)
+    step, solved = system.solve(-change / n_objective)
     solves.append(solved)
     moved = model.unflatten(model.flatten(params) + step)
     report = StepReport(
@@ -205,14 +141,13 @@ def removal_step(
         n_weighted=0 if weights is None else int(torch.count_nonzero(weights)),
         unmet=unmet / abs(damage) if unmet else 0.0,
         step_ratio=float(step.norm() / model.flatten(params).norm()),
+        criterion_before=None if criterion is None else criterion.value(params),
+        criterion=None if criterion is None else criterion.value(moved),
         criterion_change_predicted=None if slope is None else float(slope @ step),
-        criterion_change=None
-        if criterion is None
-        else criterion.value(moved) - criterion.value(params),
         forget_loss_before=_mean_loss(model, params, leaving, chunk_size),
         forget_loss=_mean_loss(model, moved, leaving, chunk_size),
     )
-    return Step(moved, report, toward, influence)
+    return Step(moved, report, influence)
 
 
 def _gradient(model, params, rows, weights=None, *, chunk_size):

@@ -4,6 +4,7 @@ Pure PyTorch on (model, parameters, rows): nothing here writes to a module, and 
 scikit-learn or skorch. Semi-public: for those who write a removal method of their own.
 """
 
+from ._chunks import rows_per_chunk
 from ._curvature import GaussNewtonOperator, HessianOperator
 from ._ekfac import EKFACPreconditioner
 from ._gradients import directional_derivatives, row_losses, weighted_gradient
@@ -25,6 +26,7 @@ __all__ = [
     "directional_derivatives",
     "row_curvature",
     "row_losses",
+    "rows_per_chunk",
     "sample_rows",
     "weighted_gradient",
 ]

@@ -65,3 +65,23 @@ def check_chunk_size(chunk_size: int | None) -> None:
         return
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
         raise ValueError(f"chunk_size must be None or a positive int, got {chunk_size!r}.")
+
+
+def rows_per_chunk(model, params, X: Tensor) -> int:
+    """Rows of X whose forward graph fits in ``CHUNK_BYTES``, at least one.
+
+    Parameters
+    ----------
+    model : RowwiseModel
+    params : mapping of str to Tensor
+    X : Tensor of shape (n, ...)
+
+    Notes
+    -----
+    Cost: a forward pass over three rows; worth asking once for many small passes.
+    """
+    if len(X) < 2:
+        return 1
+    record = {name: param.detach().requires_grad_() for name, param in params.items()}
+    with torch.enable_grad():
+        return choose_chunk_size(saved_bytes(lambda k: model.forward(record, X[:k])))

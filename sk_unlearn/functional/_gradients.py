@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ._chunks import check_chunk_size, choose_chunk_size, row_chunks, saved_bytes
+from ._chunks import check_chunk_size, row_chunks, rows_per_chunk
 from ._linearize import directional_derivative, grads, leaves
 from ._model import RowwiseModel
 
@@ -23,12 +23,7 @@ def checked_chunk_size(
     if len(X) != len(y):
         raise ValueError(f"X has {len(X)} rows, y has {len(y)}.")
     check_chunk_size(chunk_size)
-    if chunk_size is not None or len(X) < 2:
-        return chunk_size or 1
-    record = leaves(params)
-    with torch.enable_grad():
-        per_row = saved_bytes(lambda k: model.forward(record, X[:k]))
-    return choose_chunk_size(per_row)
+    return rows_per_chunk(model, params, X) if chunk_size is None else chunk_size
 
 
 def row_losses(

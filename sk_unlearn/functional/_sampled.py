@@ -140,7 +140,7 @@ class SampledPreconditioner:
         self.n_columns = len(columns)
         self.exact = bool((probabilities == 1).all()) and self._all_kept
         self._prepare(rows, columns, probabilities)
-        del self._batch
+        del self._batch, self._known_roots
 
     def _scores_of(self, X: Tensor):
         return lambda params: self.model.forward(params, X)
@@ -154,10 +154,12 @@ class SampledPreconditioner:
     def _sample(self, n_columns: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pick columns by the size of their score part times that of the row's input."""
         X = self._batch[0]
-        sizes = []
+        sizes, self._known_roots = [], []
         with torch.no_grad():
             for chunk in row_chunks(len(X), self.chunk_size):
                 root = self._roots(chunk, self.model.forward(self.params, X[chunk]))
+                if root[:1].nbytes * len(X) <= BLOCK_BYTES:
+                    self._known_roots.append(root)
                 size = root.square().sum(dim=1)
                 if X.is_floating_point():
                     size = size * (1 + X[chunk].flatten(1).square().sum(dim=1, keepdim=True))
@@ -180,8 +182,11 @@ class SampledPreconditioner:
         ]
         if not len(rows):
             return
-        scores = torch.cat([linear.value.detach() for linear in self._linear])
-        self._root = self._roots(rows.to(X.device), scores)
+        if self._known_roots:
+            self._root = torch.cat(self._known_roots)[rows.to(X.device)]
+        else:
+            scores = torch.cat([linear.value.detach() for linear in self._linear])
+            self._root = self._roots(rows.to(X.device), scores)
         gram = self._gram(X[rows.to(X.device)])
         size = gram.diagonal()
         gain = torch.minimum(

@@ -8,8 +8,8 @@ from sk_unlearn.nets._inspect import carries_training, check_trainable, contains
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
 from sk_unlearn.nets._prepare import prepare
-from sk_unlearn.nets._setup import TrainingSetup
 from sk_unlearn.nets._progress import show_progress
+from sk_unlearn.nets._setup import TrainingSetup
 from sk_unlearn.nets._split import PinnedSplit, held_out_rows, pin_split
 
 __all__ = [

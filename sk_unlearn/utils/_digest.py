@@ -18,7 +18,7 @@ def state_digest(obj):
 
     Walks estimators, nets, modules, containers, arrays and tensors by value: two objects
     get the same digest if every number in them has the same bits, whatever their
-    addresses, sharing of sub-objects or time of training. Histories and callbacks of
+    addresses, sharing of sub-objects, order of attributes or time of training. Histories and callbacks of
     skorch nets, which hold wall-clock times, are left out.
 
     Parameters
@@ -63,7 +63,8 @@ def _update(hasher, obj, ancestors):
         hasher.update(flat.view(torch.uint8).numpy().data)
     elif isinstance(obj, dict):
         _mark(hasher, type(obj).__name__, len(obj))
-        for key, value in obj.items():
+        # equal dicts can differ in order, and copies of nets do
+        for key, value in sorted(obj.items(), key=_order):
             _update(hasher, key, path)
             _update(hasher, value, path)
     elif isinstance(obj, (list, tuple)):
@@ -77,6 +78,11 @@ def _update(hasher, obj, ancestors):
     else:
         _mark(hasher, "object", type(obj).__module__, type(obj).__qualname__)
         _update(hasher, _state_of(obj), path)
+
+
+def _order(item):
+    key = item[0]
+    return (type(key).__name__, key if isinstance(key, str) else state_digest(key))
 
 
 def _state_of(obj):

@@ -1,0 +1,52 @@
+"""Importance sampling of curvature rows."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sk_unlearn.functional import GaussNewtonOperator, RowwiseModel, row_curvature, sample_rows
+
+from .conftest import seeded
+
+
+def test_size_is_the_trace_of_a_linear_models_row():
+    net = seeded(lambda: torch.nn.Linear(3, 4).double().eval())
+    model = RowwiseModel(net, torch.nn.CrossEntropyLoss(reduction="none"))
+    X, y = torch.arange(15.0, dtype=torch.float64).reshape(5, 3).sin(), torch.arange(5) % 4
+    params = model.parameters()
+    sizes = row_curvature(model, params, X, y, chunk_size=2)
+    for row in range(5):
+        operator = GaussNewtonOperator(model, params, X[row : row + 1], y[row : row + 1])
+        basis = torch.eye(model.n_parameters, dtype=torch.float64)
+        trace = sum(float(e @ operator.matvec(e)) for e in basis)
+        np.testing.assert_allclose(float(sizes[row]), trace, rtol=1e-10)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    sizes=st.lists(st.floats(0.125, 10, width=32), min_size=8, max_size=20),
+    n_rows=st.integers(5, 25),
+    seed=st.integers(0, 10),
+)
+def test_weighted_mean_over_the_sample_is_unbiased(sizes, n_rows, seed):
+    size = torch.tensor(sizes, dtype=torch.float64)
+    value = torch.arange(1.0, len(size) + 1, dtype=torch.float64)
+    rng = np.random.RandomState(seed)
+    means = []
+    for _ in range(500):
+        indices, weights = sample_rows(size, n_rows, torch.from_numpy(rng.rand(len(size))))
+        weights = 1.0 if weights is None else weights
+        means.append(float((weights * value[indices]).sum() / len(indices)))
+    # an empty draw, which falls back to the largest row, has probability below exp(-5)
+    error = abs(np.mean(means) - float(value.mean()))
+    assert error <= 5 * np.std(means) / np.sqrt(len(means)) + 0.01 * float(value.mean())
+
+
+def test_sample_is_stable_when_other_rows_leave():
+    rng = np.random.RandomState(0)
+    size, draw = torch.from_numpy(rng.rand(1000)), torch.from_numpy(rng.rand(1000))
+    before, _ = sample_rows(size, 200, draw)
+    after, _ = sample_rows(size[10:], 200, draw[10:])
+    kept = set((before[before >= 10]).tolist())
+    assert len(kept ^ set((after + 10).tolist())) < 10
