@@ -7,7 +7,7 @@ from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._criteria import is_elementwise, wants_labels
 from sk_unlearn.nets._inspect import bare_module
 
-__all__ = ["match_target"]
+__all__ = ["check_width", "match_target"]
 
 
 def match_target(net, X, y):
@@ -39,7 +39,7 @@ def match_target(net, X, y):
         return y
     criterion = bare_module(net.criterion_)
     if wants_labels(criterion):
-        _check_width(net, output, y)
+        check_width(net, output, y)
         return y
     if isinstance(net, NeuralNetClassifier) and not is_elementwise(criterion):
         return y
@@ -70,7 +70,8 @@ def _two_rows(net, X):
     return output if torch.is_tensor(output) and output.ndim > 0 else None
 
 
-def _check_width(net, output, y):
+def check_width(net, output, y):
+    """Refuse class labels beyond the number of outputs."""
     if y.dtype != torch.int64 or output.ndim < 2:
         return
     largest, ignored = int(y.max()), getattr(net.criterion_, "ignore_index", -100)

@@ -92,8 +92,7 @@ def check_exact_forget(estimator, X=None, y=None, *, random_state=0):
     >>> from sk_unlearn.utils.estimator_checks import check_exact_forget
     >>> check_exact_forget(RetrainRegressor(Ridge()))
     """
-    with quiet():
-        check_forget_is_exact(ForgetCase(estimator, X, y), random_state)
+    _run(partial(check_forget_is_exact, random_state=random_state), estimator, X=X, y=y)
 
 
 def forget_checks_generator(estimator, X=None, y=None):
@@ -156,8 +155,17 @@ def parametrize_with_forget_checks(estimators):
 
 
 def _run(check, estimator, *, X, y):
-    with quiet():
-        check(ForgetCase(estimator, X, y))
+    case = ForgetCase(estimator, X, y)
+    try:
+        with quiet():
+            check(case)
+    except AssertionError:
+        raise
+    except Exception as error:
+        rule = getattr(check, "func", check).__doc__.splitlines()[0].rstrip(".")
+        raise AssertionError(
+            f"{case.name} breaks the rule: {rule}. It raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def _name(value):

@@ -1,0 +1,63 @@
+"""One list of estimators through scikit-learn's checks and through our own."""
+
+import warnings
+
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch import NeuralNetClassifier, NeuralNetRegressor
+from torch import nn, optim
+
+from sk_unlearn import PumaClassifier, PumaRegressor, RetrainClassifier, RetrainRegressor
+from sk_unlearn.nets import MLP, _defaults
+from sk_unlearn.utils.estimator_checks import parametrize_with_forget_checks
+
+COMMON = {"max_epochs": 5, "verbose": 0, "module__n_features": 4, "module__hidden": (8,)}
+
+
+def net_classifier(**params):
+    return NeuralNetClassifier(
+        MLP, criterion=nn.CrossEntropyLoss, module__n_outputs=3, **{**COMMON, **params}
+    )
+
+
+def net_regressor(**params):
+    return NeuralNetRegressor(
+        MLP, criterion=nn.MSELoss, module__n_outputs=1, **{**COMMON, **params}
+    )
+
+
+DEFAULT = [RetrainClassifier(), RetrainRegressor(), PumaClassifier(), PumaRegressor()]
+AROUND_SKLEARN = [RetrainClassifier(LogisticRegression()), RetrainRegressor(Ridge())]
+AROUND_NETS = [
+    RetrainClassifier(make_pipeline(StandardScaler(), net_classifier(train_split=None))),
+    RetrainRegressor(net_regressor(optimizer=optim.Adam, iterator_train__shuffle=True)),
+    PumaClassifier(net_classifier(optimizer=optim.Adam), n_curvature_rows=0.5),
+    PumaRegressor(
+        net_regressor(train_split=None, optimizer__weight_decay=1e-3),
+        compensation="l2",
+        n_steps=2,
+    ),
+]
+
+
+@pytest.fixture
+def short_training(monkeypatch):
+    # how forgetting behaves does not depend on how long the default net was trained
+    monkeypatch.setattr(_defaults, "_EPOCHS", (3, 5))
+
+
+@parametrize_with_checks([*DEFAULT, *AROUND_SKLEARN])
+def test_sklearn_checks(estimator, check):
+    with warnings.catch_warnings():
+        # as in scikit-learn's own tests: the checks look at behaviour, not at advice
+        warnings.simplefilter("default")
+        check(estimator)
+
+
+@pytest.mark.usefixtures("short_training")
+@parametrize_with_forget_checks([*DEFAULT, *AROUND_SKLEARN, *AROUND_NETS])
+def test_forget_checks(estimator, check):
+    check(estimator)
