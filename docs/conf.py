@@ -4,6 +4,9 @@ import os
 import re
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 import sk_unlearn
 
 HERE = Path(__file__).parent
@@ -17,7 +20,6 @@ version = ".".join(release.split(".")[:2])
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "numpydoc",
     "sphinx_copybutton",
@@ -35,6 +37,7 @@ autosummary_generate = True
 autosummary_imported_members = True
 autodoc_inherit_docstrings = False  # torch's text on `forward` says nothing about ours
 autodoc_typehints = "none"  # numpydoc's Parameters sections say it with shapes and units
+toc_object_entries_show_parents = "hide"  # "forget()", not "PumaClassifier.forget()"
 # Members come from the page templates, not from numpydoc.
 numpydoc_show_class_members = False
 # What a docstring must have; a failed check is a warning, and warnings are errors here.
@@ -63,8 +66,21 @@ def _skip_foreign(app, what, name, obj, skip, options):
     return skip or not callable(function) or not module.startswith("sk_unlearn")
 
 
+# -- Formulas as MathML: browsers draw it themselves, so that reading needs no network ----
+
+
+def _math(translator, node):
+    block = isinstance(node, nodes.math_block)
+    translator.body.append(tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
+html_math_renderer = "mathml"
+
+
 def setup(app):
     app.connect("autodoc-skip-member", _skip_foreign)
+    app.add_html_math_renderer("mathml", (_math, None), (_math, None))
 
 
 # -- Gallery ------------------------------------------------------------------------------
@@ -79,6 +95,7 @@ sphinx_gallery_conf = {
     "doc_module": ("sk_unlearn",),
     "reference_url": {"sk_unlearn": None},
     "filename_pattern": r"[\\/]plot_",
+    "within_subsection_order": "FileNameSortKey",
     "remove_config_comments": True,
     "show_signature": False,
 }

@@ -20,13 +20,14 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     .. math:: \delta = -(H + \gamma I)^{-1} \tfrac{1}{N}
               \Bigl[\sum_{j \in R} \lambda_j g_j - \eta \sum_{k \in F} g_k\Bigr].
 
-    Guarantee: approximate. How well it forgot has to be measured. Cost: one or two
-    curvature solves on ``n_curvature_rows`` rows, one forward pass over all retained rows
-    in the first request and, with compensation, one forward-mode pass.
+    Guarantee: approximate. How well it forgot has to be measured. Cost: one curvature
+    solve on ``n_curvature_rows`` rows, or three where harm has to be compensated, and one
+    forward pass over all retained rows in the first request; "l2" adds a forward-mode
+    pass over them.
 
     Parameters
     ----------
-    estimator : skorch net, FrozenEstimator of one, default=None
+    estimator : skorch net or FrozenEstimator of one, default=None
         Cloned for training. None means a multilayer perceptron whose sizes come from the
         data. ``FrozenEstimator(net)`` adopts a trained net, of which a copy is moved.
         Rows that the ``train_split`` of the net holds out become the criterion's.
@@ -45,7 +46,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         indefinite, and the solve stops.
     damping : float, default=1e-3
         :math:`\gamma`. Larger takes shorter, safer steps that remove less.
-    n_curvature_rows : int, float or None, default=400
+    n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
         Rows are drawn with probability proportional to their own curvature, weighted
         so that the expectation is the curvature of all.
@@ -77,6 +78,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         The net; replaced by ``forget``, without optimiser state and history.
     classes_ : ndarray of shape (n_classes,)
         Labels among the retained rows.
+    n_iter_ : int
+        Epochs of training.
     receipts_ : ForgetLedger
         One :class:`~sk_unlearn.receipts.ForgetReceipt` a request; its ``solver`` holds
         the measurements of each step.
@@ -102,10 +105,9 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     warnings. BatchNorm statistics are not moved and keep a trace of the forgotten rows.
     A forgotten class leaves ``classes_``; the weights of its output stay in the net.
     :math:`N` stays the number of rows trained on in ``fit``, so that requests in turn add
-    up to one request. Between requests a cache keeps two numbers for each retained row:
-    the size of its curvature, which decides on sampling, and its influence, so that later
-    requests look for compensation among the ``n_curvature_rows`` most influential rows
-    only. The cache is never pickled.
+    up to one request. "l1" looks for compensation among the ``n_curvature_rows`` rows of
+    the largest gradients only. Between requests a cache keeps two numbers for each
+    retained row, the sizes of its curvature and of its gradient; it is never pickled.
 
     References
     ----------
@@ -134,7 +136,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
 
     def predict_proba(self, X):
         """Predict the probability of each class in ``classes_``.
@@ -163,12 +166,13 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
 
     The method of :class:`PumaClassifier`, which documents it, on real targets.
 
-    Guarantee: approximate. Cost: one or two curvature solves on ``n_curvature_rows`` rows
-    and, with compensation, one pass over all retained rows.
+    Guarantee: approximate. Cost: one curvature solve on ``n_curvature_rows`` rows, or
+    three where harm has to be compensated, and one forward pass over all retained rows in
+    the first request.
 
     Parameters
     ----------
-    estimator : skorch net, FrozenEstimator of one, default=None
+    estimator : skorch net or FrozenEstimator of one, default=None
         None means a multilayer perceptron whose sizes come from the data.
     eta : float, default=1.0
         How much of the rows' weight is removed; 1 is all.
@@ -182,7 +186,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         The exact Hessian is for convex nets (linear models).
     damping : float, default=1e-3
         Larger takes shorter, safer steps that remove less.
-    n_curvature_rows : int, float or None, default=400
+    n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
     tol : float, default=0.1
         Relative residual to which the solves are carried.
@@ -208,6 +212,8 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     ----------
     estimator_ : skorch.NeuralNetRegressor
         The net; replaced by ``forget``, without optimiser state and history.
+    n_iter_ : int
+        Epochs of training.
     receipts_ : ForgetLedger
         One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
     n_features_in_ : int

@@ -2,7 +2,6 @@
 
 import warnings
 from copy import deepcopy
-from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -20,7 +19,7 @@ from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import removal_step
 from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
-from sk_unlearn.functional import directional_derivatives
+from sk_unlearn.functional import directional_derivatives, rows_per_chunk
 from sk_unlearn.nets import (
     PinnedSplit,
     check_differentiable,
@@ -42,7 +41,7 @@ from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
 
 __all__ = ["BasePuma"]
 
-_PREVIEW_PRODUCTS = 10  # of a solve, for forget_cost: more than the default settings need
+_PREVIEW_PRODUCTS = 3  # of a solve, for forget_cost: as the default settings need
 
 
 class BasePuma(BaseForgetEstimator):
@@ -82,7 +81,7 @@ class BasePuma(BaseForgetEstimator):
         strict=False,
         curvature="gauss_newton",
         damping=1e-3,
-        n_curvature_rows=400,
+        n_curvature_rows=300,
         tol=1e-1,
         max_iter=100,
         n_steps=1,
@@ -155,8 +154,9 @@ class BasePuma(BaseForgetEstimator):
                 X, y = check_net_input(self, X), self._net_target(np.asarray(y))
                 criterion = HeldOutLoss(model, *to_tensors(net, X, y), self.chunk_size)
             params, cache = model.parameters(), self._known_curvature(self._rows_)
+            chunk_size = self.chunk_size or rows_per_chunk(model, params, rows.X)
             system, _ = self._system(
-                model, params, rows, trained, self._rows_, cache, rows.take([])
+                model, params, rows, trained, self._rows_, cache, rows.take([]), chunk_size
             )
             toward, solved = system.solve(criterion.gradient(params))
             if not solved.converged:
@@ -166,7 +166,7 @@ class BasePuma(BaseForgetEstimator):
                     stacklevel=2,
                 )
             slopes = directional_derivatives(
-                model, params, rows.X, rows.y, toward, chunk_size=self.chunk_size
+                model, params, rows.X, rows.y, toward, chunk_size=chunk_size
             )
         return -slopes.double().cpu().numpy() / self._n_objective_
 
@@ -214,6 +214,7 @@ class BasePuma(BaseForgetEstimator):
                 "that training has minimised has no gradient to compensate with. Hold rows out."
             )
         self.estimator_ = net
+        self.n_iter_ = len(net.history)
         self._external_ = external
         self._trained_ = np.isin(np.arange(len(rows)), train)
         # the objective keeps this divisor, so that requests in turn add up to one request
@@ -256,13 +257,15 @@ class BasePuma(BaseForgetEstimator):
         model = rowwise_model(net, y=rows.y[trained], params=self.params)
         criterion = self._criterion(model, net, retained)
         params, cache, reports = model.parameters(), self._known_curvature(retained), []
-        n_candidates = len(rows) if self.compensation is not None and criterion else 0
+        chunk_size = self.chunk_size or rows_per_chunk(model, params, rows.X)
         parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
         for i, part in enumerate(self._progress(parts)):
             later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
-            system, cache = self._system(model, params, rows, trained, retained, cache, later)
-            picked = self._screened(cache)
-            step = removal_step(
+            system, cache = self._system(
+                model, params, rows, trained, retained, cache, later, chunk_size
+            )
+            picked = self._candidates(cache)
+            params, report = removal_step(
                 model,
                 params,
                 leaving.take(part),
@@ -275,16 +278,11 @@ class BasePuma(BaseForgetEstimator):
                 bound=self.max_weight,
                 strict=self.strict,
                 eligible=trained if picked is None else None,
-                chunk_size=self.chunk_size,
+                chunk_size=chunk_size,
             )
-            params = step.params
-            reports.append(step.report)
-            if picked is not None:
-                n_candidates = min(n_candidates, len(picked))
-            elif step.influence is not None:
-                cache = replace(cache, influence=step.influence.abs().cpu())
+            reports.append(report)
         self._curvature_cache_ = cache
-        cost = self._cost([r.n_products for r in reports], n_hit, len(leaving), n_candidates)
+        cost = self._cost([r.n_products for r in reports], n_hit, len(leaving))
         solver = {"steps": [report.to_dict() for report in reports]}
         return params, Removal(cost, solver, self._advise(reports))
 
@@ -292,24 +290,22 @@ class BasePuma(BaseForgetEstimator):
         n_leaving = int(self._trained_[hit].sum())
         if n_leaving == 0:
             return ForgetCost(len(hit), 0, 0.0, 0.0)
-        n_steps, n_solves = min(self.n_steps, n_leaving), 1 + (self.compensation is not None)
+        n_steps, n_solves = min(self.n_steps, n_leaving), 1 + 2 * (self.compensation is not None)
         products = [n_solves * _PREVIEW_PRODUCTS] * n_steps
-        screened = self._screened(self._known_curvature(rows))
-        n_candidates = len(rows) if screened is None else len(screened)
-        if self.compensation is None:
-            n_candidates = 0
-        return self._cost(products, len(hit), n_leaving, n_candidates, gone=n_leaving)
+        return self._cost(products, len(hit), n_leaving, gone=n_leaving)
 
-    def _cost(self, products, n_hit, n_leaving, n_candidates, gone=0):
+    def _cost(self, products, n_hit, n_leaving, gone=0):
         n_trained = int(self._trained_.sum()) - gone
+        n_sampled = self._n_sampled(n_trained)
+        n_candidates = {None: 0, "l1": n_sampled, "l2": len(self._trained_) - gone}
         return puma_cost(
             products,
             n_hit=n_hit,
             n_leaving=n_leaving,
             n_trained=n_trained,
             n_held_out=int((~self._trained_).sum()),
-            n_sampled=self._n_sampled(n_trained),
-            n_candidates=n_candidates,
+            n_sampled=n_sampled,
+            n_candidates=n_candidates[self.compensation],
             max_epochs=self.estimator_.max_epochs,
         )
 
@@ -355,14 +351,18 @@ class BasePuma(BaseForgetEstimator):
         cache = getattr(self, "_curvature_cache_", None)
         return CurvatureCache(rows.position) if cache is None else cache.restrict(rows.position)
 
-    def _screened(self, cache):
-        """Rows to consider for compensation: all at first, then the most influential."""
-        n_rows = self._n_sampled(len(cache.position))
-        if cache.influence is None or n_rows >= len(cache.position):
-            return None
-        return cache.influence.topk(n_rows).indices.sort().values
+    def _candidates(self, cache):
+        """Rows to consider for compensation; None means all.
 
-    def _system(self, model, params, rows, trained, retained, cache, later):
+        Few rows carry an "l1" compensation, those of the largest influence, which are
+        among those of the largest gradients.
+        """
+        if self.compensation != "l1" or cache.gradient is None:
+            return None
+        n_rows = self._n_sampled(int(self._trained_.sum()))
+        return cache.gradient.topk(n_rows).indices.sort().values
+
+    def _system(self, model, params, rows, trained, retained, cache, later, chunk_size):
         decay = weight_decay(self.estimator_)
         ridge = {
             name: torch.full_like(p, self.damping + decay[name]) for name, p in params.items()
@@ -381,7 +381,7 @@ class BasePuma(BaseForgetEstimator):
             ridge=model.flatten(ridge),
             tol=self.tol,
             max_iter=self.max_iter,
-            chunk_size=self.chunk_size,
+            chunk_size=chunk_size,
         )
 
     def _progress(self, parts):

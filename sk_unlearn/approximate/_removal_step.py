@@ -7,7 +7,7 @@ import torch
 from sk_unlearn.approximate._compensation import compensate
 from sk_unlearn.functional import directional_derivatives, row_losses, weighted_gradient
 
-__all__ = ["Step", "StepReport", "removal_step"]
+__all__ = ["StepReport", "removal_step"]
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,6 @@ class StepReport:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Step:
-    """Result of one step.
-
-    Attributes
-    ----------
-    params : dict of str to Tensor
-        After the step.
-    report : StepReport
-    influence : Tensor of shape (n_candidates,) or None
-        Of the candidates for compensation on the criterion.
-    """
-
-    params: dict
-    report: StepReport
-    influence: torch.Tensor | None = None
-
-
 def removal_step(
     model,
     params,
@@ -109,17 +91,17 @@ def removal_step(
 
     Returns
     -------
-    step : Step
+    params : dict of str to Tensor
+    report : StepReport
     """
     removed = _gradient(model, params, leaving, chunk_size=chunk_size)
     slope = None if criterion is None else criterion.gradient(params)
-    solves, damage, weights, unmet, influence = [], None, None, 0.0, None
-    change = -eta * removed
-    if compensation is not None and slope is not None:
+    step, solved = system.solve(eta / n_objective * removed)
+    solves, weights, unmet = [solved], None, 0.0
+    damage = None if slope is None else float(slope.double() @ step.double())
+    if compensation is not None and slope is not None and (damage > 0 or strict):
         toward, solved = system.solve(slope)
         solves.append(solved)
-        # v . g_k summed over the leaving rows, by linearity
-        damage = float(eta * (toward.double() @ removed.double()) / n_objective)
         slopes = directional_derivatives(
             model, params, candidates.X, candidates.y, toward, chunk_size=chunk_size
         )
@@ -129,10 +111,12 @@ def removal_step(
         weights, unmet = compensate(
             influence, damage, kind=compensation, bound=bound, strict=strict
         )
-        if weights.any():
-            change = change + _gradient(model, params, candidates, weights, chunk_size=chunk_size)
-    step, solved = system.solve(-change / n_objective)
-    solves.append(solved)
+        added = _gradient(model, params, candidates, weights, chunk_size=chunk_size)
+        # only the sum of both solutions has to be good: the second may be relatively worse
+        tol = min(system.tol * eta * float(removed.norm() / added.norm()), 0.5)
+        correction, solved = system.solve(-added / n_objective, tol)
+        solves.append(solved)
+        step = step + correction
     moved = model.unflatten(model.flatten(params) + step)
     report = StepReport(
         n_forgotten=len(leaving),
@@ -147,7 +131,7 @@ def removal_step(
         forget_loss_before=_mean_loss(model, params, leaving, chunk_size),
         forget_loss=_mean_loss(model, moved, leaving, chunk_size),
     )
-    return Step(moved, report, influence)
+    return moved, report
 
 
 def _gradient(model, params, rows, weights=None, *, chunk_size):

@@ -19,7 +19,9 @@ from sk_unlearn.nets import (
     contains_net,
     default_classifier,
     default_regressor,
+    find_nets,
     prepare,
+    show_progress,
 )
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
@@ -110,6 +112,9 @@ class _BaseRetrain(BaseForgetEstimator):
         _set_random_states(estimator, self._seed_)
         self._net_inside_ = contains_net(estimator)
         y = self._encode(rows.y) if self._net_inside_ else rows.y
+        if self.verbose:
+            for net in find_nets(estimator, frozen=False):
+                show_progress(net)
         self.estimator_ = prepare(estimator).fit(rows.X, y, **rows.fit_params)
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)

@@ -10,7 +10,7 @@ from ._ekfac import EKFACPreconditioner
 from ._gradients import directional_derivatives, row_losses, weighted_gradient
 from ._model import RowwiseModel
 from ._nystrom import NystromPreconditioner
-from ._row_curvature import row_curvature, sample_rows
+from ._row_sizes import RowSizes, row_sizes, sample_rows
 from ._sampled import SampledPreconditioner
 from ._solvers import SolverReport, conjugate_gradient
 
@@ -19,13 +19,14 @@ __all__ = [
     "GaussNewtonOperator",
     "HessianOperator",
     "NystromPreconditioner",
+    "RowSizes",
     "RowwiseModel",
     "SampledPreconditioner",
     "SolverReport",
     "conjugate_gradient",
     "directional_derivatives",
-    "row_curvature",
     "row_losses",
+    "row_sizes",
     "rows_per_chunk",
     "sample_rows",
     "weighted_gradient",

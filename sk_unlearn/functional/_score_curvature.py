@@ -50,6 +50,11 @@ class ScoreCurvature:
             self._slope = grads(losses, (self._scores,), cotangent, create_graph=True)[0]
         self.n_scores = self._scores[:1].numel()
 
+    @property
+    def slope(self) -> Tensor:
+        """Gradients of the (weighted) row losses in the scores, of the shape of the scores."""
+        return self._slope.detach()
+
     def dense(self) -> Tensor:
         """Hessians of shape (n, K, K), by K derivatives of the slope."""
         n_rows = len(self._scores)
@@ -96,7 +101,8 @@ class ScoreCurvature:
             return
         # Saturated scores have none either, without being at fault.
         origin = ScoreCurvature(self._loss, torch.zeros_like(self._scores), self._y)
-        if not origin.product(probe).any():
+        # A constant loss (cross entropy of a single class) has no slope that could be lost.
+        if origin._slope.any() and not origin.product(probe).any():
             raise UnsupportedNetError(
                 "the loss is linear in the scores, so the Gauss-Newton matrix is zero. Put the "
                 "last non-linearity into the loss: cross entropy in place of NLLLoss "

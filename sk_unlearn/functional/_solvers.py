@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -166,7 +167,8 @@ class _Recursion:
             direction = z if direction is None else z + (rz / rz_old) * direction
             image = self.product(direction)
             curvature = float(torch.dot(direction, image))
-            if curvature != curvature or not torch.isfinite(image).all():
+            # any non-finite entry makes the product non-finite too: 0 * inf is NaN
+            if not math.isfinite(curvature):
                 return x, r, "a product holds non-finite values; check the data and parameters."
             if curvature <= 0:
                 quotient = curvature / float(torch.dot(direction, direction))

@@ -65,7 +65,7 @@ def check_sample_id(values, n_rows, *, owner):
     keys = check_keys(values, n_rows, name="sample_id", owner=owner)
     unique, first, count = np.unique(keys, return_index=True, return_counts=True)
     if len(unique) < n_rows:
-        twice = unique[count > 1][0]
+        twice = unique[count > 1].tolist()[0]
         raise ValueError(
             f"The 'sample_id' parameter of {owner}.fit must be unique, got {twice!r} "
             f"{count[count > 1][0]} times (first at position {first[count > 1][0]})."

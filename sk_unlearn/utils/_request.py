@@ -99,19 +99,30 @@ def _positions(X_idx, n_fit):
         return np.zeros(0, dtype=np.int64)
     if asked.ndim > 1:
         raise ForgetRequestError(f"X_idx must be 0- or 1-dimensional, got shape {asked.shape}.")
-    if asked.dtype.kind not in "iu":
-        offender = asked.reshape(-1).tolist()[0]
-        raise ForgetRequestError(
-            f"X_idx must hold integers, a slice or a boolean mask, got {offender!r} of type "
-            f"{type(offender).__name__}."
-        )
+    if asked.dtype.kind not in "iu" or isinstance(X_idx, (list, tuple)):
+        _require_integers(X_idx if isinstance(X_idx, (list, tuple)) else asked, n_fit)
     asked = asked.reshape(-1)
     outside = (asked < 0) | (asked >= n_fit)
     if outside.any():
-        raise ForgetRequestError(
-            f"X_idx must lie in [0, {n_fit}), the rows of the last fit, got {asked[outside][0]}."
-        )
+        raise ForgetRequestError(_outside(asked[outside][0], n_fit))
     return np.unique(asked.astype(np.int64))
+
+
+def _require_integers(values, n_fit):
+    """Name the first value that is no integer, or is none that an array could hold."""
+    values = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
+    for value in values:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+            raise ForgetRequestError(
+                f"X_idx must hold integers, a slice or a boolean mask, got {value!r} of type "
+                f"{type(value).__name__}."
+            )
+        if not 0 <= value < n_fit:
+            raise ForgetRequestError(_outside(value, n_fit))
+
+
+def _outside(position, n_fit):
+    return f"X_idx must lie in [0, {n_fit}), the rows of the last fit, got {position}."
 
 
 def _slice_positions(asked, n_fit):

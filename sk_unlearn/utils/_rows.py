@@ -27,7 +27,9 @@ class TrainingRows:
         None means that positions are the ids.
     groups : ndarray of shape (n_rows,) or None
     fit_params : dict
-        Further metadata of ``fit``; per-row entries are sliced with the rows.
+        Further metadata of ``fit``.
+    per_row : frozenset of str
+        Entries of ``fit_params`` that had one value a row in ``fit``; sliced with the rows.
     position : ndarray of shape (n_rows,), int64
         Where each row stood in the last ``fit``, ascending.
     checksum : tuple or None
@@ -40,6 +42,7 @@ class TrainingRows:
     sample_id: np.ndarray | None = None
     groups: np.ndarray | None = None
     fit_params: dict = field(default_factory=dict)
+    per_row: frozenset = frozenset()
     position: np.ndarray | None = None
     checksum: tuple | None = None
 
@@ -47,7 +50,8 @@ class TrainingRows:
     def borrow(cls, X, y, n_rows, **metadata):
         """Hold the caller's arrays, with a checksum to notice later changes."""
         rows = cls(X, y, n_rows, position=np.arange(n_rows), **metadata)
-        return replace(rows, checksum=rows._fingerprints())
+        per_row = {name for name, value in rows.fit_params.items() if _is_per_row(value, n_rows)}
+        return replace(rows, per_row=frozenset(per_row), checksum=rows._fingerprints())
 
     def __len__(self):
         return len(self.position)
@@ -86,13 +90,9 @@ class TrainingRows:
         -------
         rows : TrainingRows
         """
-        n_rows = len(self)
 
         def pick(value):
             return None if value is None else safe_indexing(value, indices)
-
-        def pick_param(value):
-            return pick(value) if _is_per_row(value, n_rows) else value
 
         return replace(
             self,
@@ -100,7 +100,10 @@ class TrainingRows:
             y=pick(self.y),
             sample_id=pick(self.sample_id),
             groups=pick(self.groups),
-            fit_params={name: pick_param(value) for name, value in self.fit_params.items()},
+            fit_params={
+                name: pick(value) if name in self.per_row else value
+                for name, value in self.fit_params.items()
+            },
             position=self.position[indices],
             checksum=None,
         )

@@ -9,6 +9,7 @@ import torch
 __all__ = ["reproducible_threads"]
 
 _lock = threading.Lock()
+_found = threading.local()  # OpenMP keeps a count for each Python thread, MKL one for all
 _active = 0
 _before = 1
 
@@ -24,7 +25,8 @@ def reproducible_threads():
     depend on it.
 
     Safe to enter from several Python threads at once: the count found by the first is
-    restored by the last.
+    restored by the last. A thread that leaves while another still computes gets its own
+    count back when it has used a block again.
     """
     global _active, _before  # noqa: PLW0603 - torch's thread count is itself process-wide
     wanted = int(os.environ.get("SK_UNLEARN_TORCH_THREADS", "1"))
@@ -32,15 +34,20 @@ def reproducible_threads():
         yield
         return
     with _lock:
+        now = torch.get_num_threads()
+        if now != wanted or not hasattr(_found, "count"):
+            _found.count = now
         if _active == 0:
-            _before = torch.get_num_threads()
+            _before = _found.count
         _active += 1
-        if torch.get_num_threads() != wanted:
+        if now != wanted:
             torch.set_num_threads(wanted)
     try:
         yield
     finally:
         with _lock:
             _active -= 1
-            if _active == 0 and torch.get_num_threads() != _before:
-                torch.set_num_threads(_before)
+            if _active == 0:
+                del _found.count
+                if torch.get_num_threads() != _before:
+                    torch.set_num_threads(_before)

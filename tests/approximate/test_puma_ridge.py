@@ -162,9 +162,9 @@ def test_only_matching_parameters_move(ridge):
 
 def test_sampled_rows_and_cache(ridge, monkeypatch):
     measured = []
-    original = _curvature_system.row_curvature
+    original = _curvature_system.row_sizes
     monkeypatch.setattr(
-        _curvature_system, "row_curvature", lambda *a, **k: measured.append(1) or original(*a, **k)
+        _curvature_system, "row_sizes", lambda *a, **k: measured.append(1) or original(*a, **k)
     )
     exact = fitted(ridge).forget(LEAVING)
     reg = fitted(ridge, n_curvature_rows=40).forget(LEAVING)

@@ -302,7 +302,7 @@ def test_parametrize_takes_estimators_and_data():
     names, pairs = mark.mark.args
     assert names == ("estimator", "check")
     assert len(pairs) == 2 * len(list(forget_checks_generator(estimator)))
-    assert mark.mark.kwargs["ids"](estimator) == "RetrainClassifier(estimator=LogisticRegression())"
+    assert mark.mark.kwargs["ids"](estimator) == "RetrainClassifier(LogisticRegression)"
 
 
 def test_checks_leave_the_estimator_alone():

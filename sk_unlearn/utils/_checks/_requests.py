@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ["FORGET_CHECKS"]
 
-_ROWS = [3, 8, 11]
+_ROWS = [3, 7, 11]
 
 
 def check_forget_returns_self(case):
@@ -30,6 +30,8 @@ def check_forget_request_forms(case):
         "a list of NumPy integers": ([np.int64(i) for i in _ROWS], {}),
         "an int32 array": (np.array(_ROWS, dtype=np.int32), {}),
         "a uint8 array": (np.array(_ROWS, dtype=np.uint8), {}),
+        "a slice": (slice(3, 12, 4), {}),
+        "a range": (range(3, 12, 4), {}),
         "another order": (_ROWS[::-1], {}),
         "repeats": ([*_ROWS, *_ROWS], {}),
         "a boolean mask": (case.mask(_ROWS), {}),
@@ -47,26 +49,23 @@ def check_forget_request_forms(case):
             f"Got {receipt.n_requested} requested, {receipt.n_forgotten} forgotten for {form}.",
         )
     members = np.flatnonzero(case.groups == case.groups[0])
-    pairs = {
-        "a slice": (slice(2, 9, 3), [2, 5, 8]),
-        "an open slice": (slice(None, 4), [0, 1, 2, 3]),
-        "a range": (range(4, 7), [4, 5, 6]),
-        "an int": (7, [7]),
-        "a NumPy integer": (np.int64(7), [7]),
-    }
-    named = {
-        "one id": ({"sample_id": case.ids[7]}, [7]),
-        "one group": ({"groups": case.groups[0]}, members),
-        "a list of groups": ({"groups": [case.groups[0]]}, members),
-    }
-    for form, (request, rows) in {**pairs, **named}.items():
-        estimator, oracle = deepcopy(fitted), deepcopy(fitted).forget(rows)
-        estimator = (
-            estimator.forget(**request) if isinstance(request, dict) else estimator.forget(request)
-        )
-        case.same(
-            case.observe(estimator), case.observe(oracle), f"forget understands {form}"
-        )
+    smaller = [
+        ([7], {"an int": {"X_idx": 7}, "an id": {"sample_id": case.ids[7]}}),
+        ([0, 1, 2], {"an open slice": {"X_idx": slice(None, 3)}}),
+        (
+            members,
+            {
+                "a group": {"groups": case.groups[0]},
+                "a list of groups": {"groups": [case.groups[0]]},
+            },
+        ),
+        ([0], {"a NumPy integer": {"X_idx": np.int64(0)}}),
+    ]
+    for rows, requests in smaller:
+        expected = case.observe(deepcopy(fitted).forget(rows))
+        for form, request in requests.items():
+            seen = case.observe(deepcopy(fitted).forget(**request))
+            case.same(seen, expected, f"forget understands {form}")
 
 
 def check_forget_integer_ids(case):

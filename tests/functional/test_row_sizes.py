@@ -5,22 +5,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sk_unlearn.functional import GaussNewtonOperator, RowwiseModel, row_curvature, sample_rows
+from sk_unlearn.functional import (
+    GaussNewtonOperator,
+    RowwiseModel,
+    row_sizes,
+    sample_rows,
+    weighted_gradient,
+)
 
 from .conftest import seeded
 
 
-def test_size_is_the_trace_of_a_linear_models_row():
+def test_sizes_of_a_linear_model_are_exact():
     net = seeded(lambda: torch.nn.Linear(3, 4).double().eval())
     model = RowwiseModel(net, torch.nn.CrossEntropyLoss(reduction="none"))
     X, y = torch.arange(15.0, dtype=torch.float64).reshape(5, 3).sin(), torch.arange(5) % 4
     params = model.parameters()
-    sizes = row_curvature(model, params, X, y, chunk_size=2)
+    sizes = row_sizes(model, params, X, y, chunk_size=2)
     for row in range(5):
         operator = GaussNewtonOperator(model, params, X[row : row + 1], y[row : row + 1])
         basis = torch.eye(model.n_parameters, dtype=torch.float64)
         trace = sum(float(e @ operator.matvec(e)) for e in basis)
-        np.testing.assert_allclose(float(sizes[row]), trace, rtol=1e-10)
+        np.testing.assert_allclose(float(sizes.curvature[row]), trace, rtol=1e-10)
+        gradient = weighted_gradient(model, params, X[row : row + 1], y[row : row + 1])
+        np.testing.assert_allclose(float(sizes.gradient[row]), float(gradient.norm()), rtol=1e-10)
 
 
 @settings(deadline=None, max_examples=25)

@@ -1,8 +1,9 @@
-"""How much each row contributes to the Gauss-Newton matrix."""
+"""Which rows matter: sizes from one forward pass, and a sample by size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,19 +15,36 @@ from ._sampling import inclusion_probabilities
 from ._score_curvature import ScoreCurvature
 
 
-def row_curvature(
+class RowSizes(NamedTuple):
+    """What single rows contribute to derivatives of a sum of losses, roughly.
+
+    Attributes
+    ----------
+    curvature : Tensor of shape (n,), float64, on the CPU
+        Of the row's term of the Gauss-Newton matrix. Not negative.
+    gradient : Tensor of shape (n,), float64, on the CPU
+        Of the row's gradient. Not negative.
+    """
+
+    curvature: Tensor
+    gradient: Tensor
+
+
+def row_sizes(
     model: RowwiseModel,
     params: Mapping[str, Tensor],
     X: Tensor,
     y: Tensor,
     *,
     chunk_size: int | None = None,
-) -> Tensor:
-    """Estimated size of each row's term of the Gauss-Newton matrix.
+) -> RowSizes:
+    """Estimate the size of each row's curvature and gradient from one forward pass.
 
-    The trace of the row's loss Hessian at its scores, times one plus the squared norm of
-    the row where rows are real numbers: for a linear model the trace of the row's term
-    exactly. In a trained net few rows, those it is unsure of, hold most of the total.
+    With s the scores of a row and l its loss: the trace of the Hessian of l at s, and the
+    norm of the gradient of l at s, times one plus the squared norm of the row, or its
+    root, where rows are real numbers. For a linear model these are the trace of the row's
+    Gauss-Newton matrix and the norm of its gradient exactly. In a trained net few rows,
+    those it is unsure of, hold most of the total.
 
     Parameters
     ----------
@@ -40,8 +58,7 @@ def row_curvature(
 
     Returns
     -------
-    size : Tensor of shape (n,), float64, on the CPU
-        Not negative for a loss that is convex in the scores.
+    sizes : RowSizes
 
     Notes
     -----
@@ -50,24 +67,28 @@ def row_curvature(
     Examples
     --------
     >>> import torch
-    >>> from sk_unlearn.functional import RowwiseModel, row_curvature
-    >>> net = torch.nn.Linear(1, 1).eval()
+    >>> from sk_unlearn.functional import RowwiseModel, row_sizes
+    >>> net = torch.nn.Linear(1, 1, bias=True).eval()
     >>> model = RowwiseModel(net, lambda s, y: 0.5 * (s[:, 0] - y) ** 2)
-    >>> row_curvature(model, model.parameters(), torch.tensor([[0.0], [2.0]]), torch.zeros(2))
+    >>> X = torch.tensor([[0.0], [2.0]])
+    >>> row_sizes(model, model.parameters(), X, torch.zeros(2)).curvature
     tensor([1., 5.], dtype=torch.float64)
     """
     size = checked_chunk_size(model, params, X, y, chunk_size)
     params = {name: param.detach() for name, param in params.items()}
-    parts = []
+    curvatures, gradients = [torch.zeros(0)], [torch.zeros(0)]
     for chunk in row_chunks(len(X), size):
         with torch.no_grad():
             scores = model.forward(params, X[chunk])
-        dense = ScoreCurvature(model.loss, scores, y[chunk]).dense()
-        trace = dense.diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(0)
+        score_curvature = ScoreCurvature(model.loss, scores, y[chunk])
+        trace = score_curvature.dense().diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(0)
+        slope = score_curvature.slope.flatten(1).square().sum(dim=1)
         if X.is_floating_point():
-            trace = trace * (1 + X[chunk].flatten(1).square().sum(dim=1))
-        parts.append(trace.double().cpu())
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+            reach = 1 + X[chunk].flatten(1).square().sum(dim=1)
+            trace, slope = trace * reach, slope * reach
+        curvatures.append(trace.cpu())
+        gradients.append(slope.sqrt().cpu())
+    return RowSizes(torch.cat(curvatures).double(), torch.cat(gradients).double())
 
 
 def sample_rows(size: Tensor, n_rows: int, draw: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -76,7 +97,7 @@ def sample_rows(size: Tensor, n_rows: int, draw: Tensor) -> tuple[Tensor, Tensor
     Parameters
     ----------
     size : Tensor of shape (n,)
-        Of :func:`row_curvature`.
+        Not negative; for curvature, of :func:`row_sizes`.
     n_rows : int
         Rows to pick, in expectation.
     draw : Tensor of shape (n,)

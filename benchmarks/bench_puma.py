@@ -1,0 +1,150 @@
+"""PUMA forgetting 1 % of the rows against a retrain of the same net: time and memory.
+
+Claim: at most 10 % of a retrain for the first request, at most 3 % for the next one with
+what the first left in the cache, and at most 1.3 times the memory of ``fit``. One thread;
+the retrain trains the same net on the retained rows in the same round.
+
+    python benchmarks/bench_puma.py
+"""
+
+import argparse
+import copy
+import multiprocessing
+import resource
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from _common import load_images, print_table, ratio, time_interleaved, write_json
+
+from sk_unlearn import PumaClassifier, RetrainClassifier
+from sk_unlearn.exceptions import RetrainAdvisedWarning
+
+SHARE = 0.01
+
+
+def requests(n_rows, seed=0):
+    """Two disjoint random requests."""
+    rows = np.random.RandomState(seed).permutation(n_rows)
+    size = int(SHARE * n_rows)
+    return np.sort(rows[:size]), np.sort(rows[size : 2 * size])
+
+
+def forget_loss(clf, X, y, rows):
+    proba = clf.predict_proba(X[rows])[
+        np.arange(len(rows)), np.searchsorted(clf.classes_, y[rows])
+    ]
+    return float(-np.log(proba).mean())
+
+
+class Bench:
+    """A trained PumaClassifier, and copies of it to forget from."""
+
+    def __init__(self, X, y):
+        self.X, self.y = X, y
+        self.first_rows, self.next_rows = requests(len(X))
+        self.fitted = PumaClassifier(random_state=0).fit(X, y)
+        self.retrain = RetrainClassifier(random_state=0).fit(X, y)
+        self.results = {}
+
+    def alternatives(self):
+        def first():
+            self.results["first"] = self.ready["first"].pop().forget(self.first_rows)
+
+        def following():
+            self.results["next"] = self.ready["next"].pop().forget(self.next_rows)
+
+        def naive():
+            self.results["retrain"] = self.ready["retrain"].pop().forget(self.first_rows)
+
+        return {"retrain": naive, "first": first, "next": following}
+
+    def prepare(self, rounds):
+        """Copies to forget from: copying, and the request before, are not timed."""
+        self.ready = {
+            "retrain": [copy.deepcopy(self.retrain) for _ in range(rounds)],
+            "first": [copy.deepcopy(self.fitted) for _ in range(rounds)],
+            # a copy has no cache, so each has to learn it
+            "next": [copy.deepcopy(self.fitted).forget(self.first_rows) for _ in range(rounds)],
+        }
+
+
+def peak_memory(phase, queue):
+    """Peak resident memory of a process that fits, and forgets if asked to, in MiB."""
+    _, X, y = load_images()
+    clf = PumaClassifier(random_state=0).fit(X, y)
+    if phase == "forget":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RetrainAdvisedWarning)
+            for rows in requests(len(X)):
+                clf.forget(rows)
+    queue.put(_peak_mib())
+
+
+def _peak_mib():
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would start from the parent's peak
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_memory():
+    """Peak of each phase in a process of its own."""
+    context, peaks = multiprocessing.get_context("spawn"), {}
+    for phase in ("fit", "forget"):
+        queue = context.Queue()
+        process = context.Process(target=peak_memory, args=(phase, queue))
+        process.start()
+        peaks[phase] = queue.get()
+        process.join()
+    return peaks
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cpu-time", action="store_true", help="for a busy machine")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", RetrainAdvisedWarning)
+    name, X, y = load_images()
+    bench = Bench(X, y)
+    bench.prepare(options.repeats + 1)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    seconds = time_interleaved(bench.alternatives(), repeats=options.repeats, clock=clock)
+    rows, record = [], {"seconds": seconds}
+    limits = {"retrain": None, "first": 0.10, "next": 0.03}
+    for label, clf in bench.results.items():
+        receipt = clf.receipts_[-1]
+        forgotten = bench.next_rows if label == "next" else bench.first_rows
+        share = ratio(seconds, label, "retrain")
+        record[label] = {
+            "share_of_retrain": share,
+            "forget_loss": forget_loss(clf, X, y, forgotten),
+        }
+        rows.append(
+            [
+                label,
+                float(np.median(seconds[label])),
+                f"{share:.1%}",
+                "" if limits[label] is None else f"{limits[label]:.0%}",
+                forget_loss(bench.fitted, X, y, forgotten),
+                record[label]["forget_loss"],
+                receipt.cost.gradient_passes,
+            ]
+        )
+    heads = ["request", "seconds", "of a retrain", "limit", "loss before", "after", "passes"]
+    print_table(f"PUMA forgets 1 % of {name}, {len(X)} rows (defaults, one thread)", heads, rows)
+    memory = measure_memory()
+    record["memory_mib"] = memory
+    print_table(
+        "Peak memory of a process",
+        ["fit, MiB", "fit and two requests, MiB", "ratio", "limit"],
+        [[memory["fit"], memory["forget"], memory["forget"] / memory["fit"], "1.3"]],
+    )
+    write_json("puma", record, data=name, n_rows=len(X), share=SHARE, repeats=options.repeats)
+
+
+if __name__ == "__main__":
+    main()

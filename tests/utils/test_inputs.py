@@ -1,0 +1,71 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
+
+X, y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1])
+
+
+class Net(ClassifierMixin, BaseEstimator):
+    pass
+
+
+def check(X=X, y=y, classification=True):
+    net = Net()
+    return net, *check_net_training_data(net, X, y, classification=classification)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [(np.float64, np.float64), (np.float32, np.float32), (np.uint8, np.float32)],
+)
+def test_floats_keep_their_type(dtype, kept):
+    given = X.astype(dtype)
+    _, found, _ = check(given)
+    assert found.dtype == kept
+    assert np.array_equal(found, X)
+    assert np.shares_memory(found, given) == (dtype == kept)
+
+
+def test_images_and_frames():
+    net, found, _ = check(np.zeros((4, 1, 3, 3), np.float32))
+    assert found.shape == (4, 1, 3, 3)
+    with pytest.raises(ValueError, match=r"rows of shape \(1, 3, 3\), got X of shape \(4, 1, 2"):
+        check_net_input(net, np.zeros((4, 1, 2, 3)))
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    net, _, _ = check(frame)
+    assert net.feature_names_in_.tolist() == ["a", "b"]
+    assert check_net_input(net, frame).tolist() == X.tolist()
+    with pytest.raises(ValueError, match="feature names"):
+        check_net_input(net, frame[["b", "a"]])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"X": sparse.csr_matrix(X)}, "[Ss]parse"),
+        ({"X": np.where(X == 3, np.nan, X)}, "NaN"),
+        ({"X": np.where(X == 3, np.inf, X)}, "infinity"),
+        ({"X": X * 1e300}, r"7e\+300, too large for the float32 .*StandardScaler"),
+        ({"X": -X * 1e300}, "too large"),
+        ({"X": X[:3]}, "inconsistent"),
+        ({"X": X.astype(complex)}, "Complex"),
+        ({"y": np.array([0.1, 0.2, 0.3, 0.4])}, "continuous"),
+        ({"y": y * 1e300, "classification": False}, "y holds 1e.300"),
+        ({"y": None}, "requires y"),
+    ],
+)
+def test_bad_data_is_refused_with_the_reason(bad, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        check(**bad)
+
+
+def test_float32_range_is_enough():
+    _, found, _ = check(X * 1e37)
+    assert found.max() == 7e37
+    net, *_ = check()
+    with pytest.raises(ValueError, match="too large"):
+        check_net_input(net, X * 1e300)
