@@ -202,15 +202,13 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
     def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
         X, y = self._check_training_data(X, y)
         n_rows, owner = num_samples(X), type(self).__name__
+        if sample_id is not None:
+            sample_id = check_sample_id(sample_id, n_rows, owner=owner)
+        if groups is not None:
+            groups = check_keys(groups, n_rows, name="groups", owner=owner)
+        fit_params = self._check_fit_params(fit_params)
         rows = TrainingRows.borrow(
-            X,
-            y,
-            n_rows,
-            sample_id=None if sample_id is None else check_sample_id(sample_id, n_rows, owner=owner),
-            groups=None
-            if groups is None
-            else check_keys(groups, n_rows, name="groups", owner=owner),
-            fit_params=self._check_fit_params(fit_params),
+            X, y, n_rows, sample_id=sample_id, groups=groups, fit_params=fit_params
         )
         mask = None if forget is None else check_forget_mask(forget, n_rows, owner=owner)
         return rows, mask
@@ -289,9 +287,7 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
     def _draft(self, *, learned=True):
         draft = object.__new__(type(self))
         draft.__dict__ = {
-            name: value
-            for name, value in vars(self).items()
-            if learned or not name.endswith("_")
+            name: value for name, value in vars(self).items() if learned or not name.endswith("_")
         }
         return draft
 

@@ -113,6 +113,17 @@ class ForgetReceipt:
     advice: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=lambda: dict(library_versions()))
 
+    def __str__(self):
+        lines = [
+            f"{self.method} forgot {self.n_forgotten} of {self.n_requested} rows asked for "
+            f"({self.n_already_forgotten} were forgotten before); {self.n_remaining} remain.",
+            f"guarantee: {self.guarantee}; {self.seconds:.3g} s, "
+            f"{self.cost.gradient_passes:.3g} gradient passes, "
+            f"{self.cost.share_of_retrain:.1%} of a retrain",
+            *self.advice,
+        ]
+        return "\n".join(lines)
+
     def to_dict(self):
         """Plain Python types only, ready for JSON."""
         return json.loads(json.dumps(asdict(self), default=_plain))

@@ -141,6 +141,7 @@ def test_the_rules_notice_what_they_forbid():
     assert find_cycle({"a": {"b", "c"}, "b": {"c"}}) is None
 
 
+@pytest.mark.slow
 def test_optional_packages_are_imported_late():
     code = (
         "import sys, sk_unlearn, sk_unlearn.utils.estimator_checks;"

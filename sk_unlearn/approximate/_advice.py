@@ -32,7 +32,7 @@ def advice(reports):
     ratio = max(report.step_ratio for report in reports)
     if not ratio <= MAX_STEP_RATIO:
         messages.append(
-            f"the step is {ratio:.2f} of the parameters' norm (more than {MAX_STEP_RATIO}), too "
+            f"the step is {ratio:.3g} of the parameters' norm (more than {MAX_STEP_RATIO}), too "
             "far for a linear step: forget fewer rows at once, lower eta or raise damping"
         )
     unmet = max(report.unmet for report in reports)

@@ -110,7 +110,7 @@ class BasePuma(BaseForgetEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def influences(self, X=None, y=None):
+    def influences(self, X=None, y=None, *, damping=None):
         """Effect of each retained row on a performance criterion, to first order.
 
         Parameters
@@ -120,6 +120,8 @@ class BasePuma(BaseForgetEstimator):
             out (or what ``performance`` makes of them). For finding mislabelled rows
             give a few rows known to be clean.
         y : array-like of shape (n_rows,), default=None
+        damping : float, default=None
+            In place of the estimator's. Larger values, 0.1 to 1, rank more stably.
 
         Returns
         -------
@@ -156,7 +158,15 @@ class BasePuma(BaseForgetEstimator):
             params, cache = model.parameters(), self._known_curvature(self._rows_)
             chunk_size = self.chunk_size or rows_per_chunk(model, params, rows.X)
             system, _ = self._system(
-                model, params, rows, trained, self._rows_, cache, rows.take([]), chunk_size
+                model,
+                params,
+                rows,
+                trained,
+                self._rows_,
+                cache,
+                rows.take([]),
+                chunk_size,
+                damping,
             )
             toward, solved = system.solve(criterion.gradient(params))
             if not solved.converged:
@@ -169,6 +179,18 @@ class BasePuma(BaseForgetEstimator):
                 model, params, rows.X, rows.y, toward, chunk_size=chunk_size
             )
         return -slopes.double().cpu().numpy() / self._n_objective_
+
+    @property
+    def validation_indices_(self):
+        """Retained rows that were held out of training for the criterion.
+
+        Returns
+        -------
+        indices : ndarray of int
+            Positions in the ``X`` of the last ``fit``.
+        """
+        check_is_fitted(self)
+        return self._rows_.position[~self._trained_]
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -335,7 +357,12 @@ class BasePuma(BaseForgetEstimator):
     def _criterion(self, model, net, rows):
         """The performance criterion on the held-out rows; None where there are none."""
         if self._external_ is not None:
-            X, y = to_tensors(net, *self._external_)
+            X, y = self._external_
+            if self._classification:  # a class that was forgotten is no longer to be predicted
+                X, y = X[np.isin(y, self._columns_)], y[np.isin(y, self._columns_)]
+            if not len(y):
+                return None
+            X, y = to_tensors(net, X, y)
         else:
             held_out = np.flatnonzero(~self._trained_)
             if not len(held_out):
@@ -362,7 +389,9 @@ class BasePuma(BaseForgetEstimator):
         n_rows = self._n_sampled(int(self._trained_.sum()))
         return cache.gradient.topk(n_rows).indices.sort().values
 
-    def _system(self, model, params, rows, trained, retained, cache, later, chunk_size):
+    def _system(
+        self, model, params, rows, trained, retained, cache, later, chunk_size, damping=None
+    ):
         decay = weight_decay(self.estimator_)
         ridge = {
             name: torch.full_like(p, self.damping + decay[name]) for name, p in params.items()

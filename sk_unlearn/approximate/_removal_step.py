@@ -54,6 +54,20 @@ class StepReport:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Reweighing:
+    """Predicted harm, weights against it, and what they add to the objective's gradient."""
+
+    harm: float | None
+    weights: torch.Tensor | None = None
+    unmet: float = 0.0
+    added: torch.Tensor | None = None
+
+    @property
+    def n_weighted(self):
+        return 0 if self.weights is None else int(torch.count_nonzero(self.weights))
+
+
 def removal_step(
     model,
     params,
@@ -94,36 +108,49 @@ def removal_step(
     params : dict of str to Tensor
     report : StepReport
     """
-    removed = _gradient(model, params, leaving, chunk_size=chunk_size)
+    removed = eta / n_objective * _gradient(model, params, leaving, chunk_size=chunk_size)
     slope = None if criterion is None else criterion.gradient(params)
-    step, solved = system.solve(eta / n_objective * removed)
-    solves, weights, unmet = [solved], None, 0.0
-    damage = None if slope is None else float(slope.double() @ step.double())
-    if compensation is not None and slope is not None and (damage > 0 or strict):
-        toward, solved = system.solve(slope)
+    solves = []
+
+    def solve(b, tol=None):
+        x, solved = system.solve(b, tol)
         solves.append(solved)
+        return x
+
+    def reweigh():
+        # a rough solve ranks and weighs rows well enough; the step has a solve of its own
+        toward = solve(slope, 3 * system.tol)
+        harm = float(toward.double() @ removed.double())
         slopes = directional_derivatives(
             model, params, candidates.X, candidates.y, toward, chunk_size=chunk_size
         )
         influence = -slopes / n_objective
         if eligible is not None:
             influence = influence * eligible
-        weights, unmet = compensate(
-            influence, damage, kind=compensation, bound=bound, strict=strict
-        )
+        weights, unmet = compensate(influence, harm, kind=compensation, bound=bound, strict=strict)
         added = _gradient(model, params, candidates, weights, chunk_size=chunk_size)
-        # only the sum of both solutions has to be good: the second may be relatively worse
-        tol = min(system.tol * eta * float(removed.norm() / added.norm()), 0.5)
-        correction, solved = system.solve(-added / n_objective, tol)
-        solves.append(solved)
-        step = step + correction
+        return _Reweighing(harm, weights, unmet, added / n_objective)
+
+    compensates = compensation is not None and slope is not None
+    reweighing = None
+    if compensates and (strict or slope @ system.preconditioner(removed) > 0):
+        reweighing = reweigh()
+        step = solve(removed - reweighing.added)
+    else:
+        step = solve(removed)
+        if compensates and slope @ step > 0:  # one application had the sign wrong
+            reweighing = reweigh()
+            step = solve(removed - reweighing.added)
+    if reweighing is None:
+        damage = None if slope is None else float(slope.double() @ step.double())
+        reweighing = _Reweighing(damage)
     moved = model.unflatten(model.flatten(params) + step)
     report = StepReport(
         n_forgotten=len(leaving),
         solves=[asdict(report) for report in solves],
-        damage=damage,
-        n_weighted=0 if weights is None else int(torch.count_nonzero(weights)),
-        unmet=unmet / abs(damage) if unmet else 0.0,
+        damage=reweighing.harm,
+        n_weighted=reweighing.n_weighted,
+        unmet=reweighing.unmet / abs(reweighing.harm) if reweighing.unmet else 0.0,
         step_ratio=float(step.norm() / model.flatten(params).norm()),
         criterion_before=None if criterion is None else criterion.value(params),
         criterion=None if criterion is None else criterion.value(moved),

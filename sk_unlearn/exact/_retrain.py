@@ -3,7 +3,6 @@
 from copy import deepcopy
 
 import numpy as np
-
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.utils import check_consistent_length, column_or_1d, get_tags
@@ -12,14 +11,20 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
-from sk_unlearn._targets import adopted_columns, restrict_columns
+from sk_unlearn._targets import (
+    ForgetClassifierMixin,
+    ForgetRegressorMixin,
+    adopted_columns,
+    restrict_columns,
+)
 from sk_unlearn.base import BaseForgetEstimator, Removal
+from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
     contains_net,
     default_classifier,
     default_regressor,
     find_nets,
+    predict_proba,
     prepare,
     show_progress,
 )
@@ -91,6 +96,7 @@ class _BaseRetrain(BaseForgetEstimator):
         self._net_inside_ = contains_net(self.estimator_)
         if self._classification:
             self._columns_ = self._class_columns(encoded=False)
+            self._check_adopted_columns(rows)
         self._copy_input_attributes()
 
     def _forget_rows(self, rows, retained, hit):
@@ -113,8 +119,7 @@ class _BaseRetrain(BaseForgetEstimator):
         self._net_inside_ = contains_net(estimator)
         y = self._encode(rows.y) if self._net_inside_ else rows.y
         if self.verbose:
-            for net in find_nets(estimator, frozen=False):
-                show_progress(net)
+            show_progress(estimator)
         self.estimator_ = prepare(estimator).fit(rows.X, y, **rows.fit_params)
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
@@ -124,6 +129,9 @@ class _BaseRetrain(BaseForgetEstimator):
         for name in ("n_features_in_", "feature_names_in_"):
             if not self._feeds_net and hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
+
+    def _is_net(self):
+        return next(find_nets(self.estimator_), None) is self.estimator_
 
     def _check_input(self, X):
         check_is_fitted(self)
@@ -236,7 +244,30 @@ class RetrainClassifier(ForgetClassifierMixin, _BaseRetrain):
         return self.estimator_.decision_function(X)
 
     def _proba(self, X):
-        return restrict_columns(self.estimator_.predict_proba(X), self._columns_)
+        return restrict_columns(self._full_proba(X), self._columns_)
+
+    def _full_proba(self, X):
+        # an adopted net has skorch's own data path, which does not cast X to its dtype
+        return (
+            predict_proba(self.estimator_, X)
+            if self._is_net()
+            else self.estimator_.predict_proba(X)
+        )
+
+    def _check_adopted_columns(self, rows):
+        """Refuse labels that the trained estimator has no output for."""
+        if self._net_inside_:
+            known = np.arange(self._full_proba(rows.take(np.array([0])).X).shape[1])
+            unknown = np.setdiff1d(self._columns_, known)
+        else:
+            known = getattr(self.estimator_, "classes_", self.classes_)
+            unknown = np.setdiff1d(self.classes_, known)
+        if len(unknown):
+            raise UnsupportedNetError(
+                f"The trained estimator knows the labels {known.tolist()}, and y holds "
+                f"{unknown.tolist()[0]!r}. Encode y the way it was trained, or pass it without "
+                "FrozenEstimator so that it is trained here."
+            )
 
     def _class_columns(self, *, encoded):
         """Column of the wrapped ``predict_proba`` for each class."""
@@ -304,6 +335,8 @@ class RetrainRegressor(ForgetRegressorMixin, _BaseRetrain):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         X = self._check_input(X)
+        if self._is_net():
+            return self._decode(predict_proba(self.estimator_, X))
         prediction = self.estimator_.predict(X)
         return self._decode(prediction) if self._net_inside_ else prediction
 

@@ -18,8 +18,8 @@ def state_digest(obj):
 
     Walks estimators, nets, modules, containers, arrays and tensors by value: two objects
     get the same digest if every number in them has the same bits, whatever their
-    addresses, sharing of sub-objects, order of attributes or time of training. Histories and callbacks of
-    skorch nets, which hold wall-clock times, are left out.
+    addresses, sharing of sub-objects, order of attributes or time of training. Histories
+    and callbacks of skorch nets, which hold wall-clock times, are left out.
 
     Parameters
     ----------

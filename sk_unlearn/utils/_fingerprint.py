@@ -33,7 +33,9 @@ def fingerprint(data):
         return _combine(_array_checksum(part) for part in parts)
     if hasattr(data, "columns"):
         columns = [np.asarray(data[name]) for name in data.columns]
-        return _combine([zlib.crc32(repr(list(data.columns)).encode()), *map(_array_checksum, columns)])
+        return _combine(
+            [zlib.crc32(repr(list(data.columns)).encode()), *map(_array_checksum, columns)]
+        )
     if hasattr(data, "__array__"):
         return _array_checksum(np.asarray(data))
     if isinstance(data, (list, tuple)):
@@ -44,7 +46,9 @@ def fingerprint(data):
 def _array_checksum(array):
     head = zlib.crc32(f"{array.dtype.str}{array.shape}".encode())
     if array.dtype.hasobject:
-        return zlib.crc32("\x1f".join(map(repr, array.ravel())).encode("utf-8", "surrogatepass"), head)
+        return zlib.crc32(
+            "\x1f".join(map(repr, array.ravel())).encode("utf-8", "surrogatepass"), head
+        )
     if not array.flags.c_contiguous:
         # a Fortran-ordered array is contiguous once transposed: no copy
         array = array.T if array.flags.f_contiguous else np.ascontiguousarray(array)

@@ -115,7 +115,11 @@ class TrainingRows:
         return self.take(np.flatnonzero(kept))
 
     def _fingerprints(self):
-        return fingerprint(self.X), fingerprint(self.y), fingerprint(list(self.fit_params.values()))
+        return (
+            fingerprint(self.X),
+            fingerprint(self.y),
+            fingerprint(list(self.fit_params.values())),
+        )
 
 
 def _is_per_row(value, n_rows):

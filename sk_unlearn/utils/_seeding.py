@@ -1,15 +1,21 @@
 """Seeds and draws that depend on names and ids, never on positions or global state."""
 
 import random
+import threading
+from collections import defaultdict
 from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
 import torch
+from joblib.parallel import get_active_backend
 from sklearn.utils import check_random_state
 
 __all__ = ["derive_seed", "isolated_rng", "keyed_uniform", "root_seed"]
 
+# One for each level of nested joblib calls: tasks beside each other take turns, and a task
+# never waits for the block that started it and is waiting for its result.
+_turns = defaultdict(threading.RLock)
 _SEED_BITS = 31  # scikit-learn's random_state accepts [0, 2**32); torch any; stay positive
 
 
@@ -95,12 +101,21 @@ def isolated_rng(seed):
     """Seed the global generators for a block of code and restore them afterwards.
 
     Covers Python's ``random``, NumPy's legacy generator and torch's CPU and CUDA
-    generators: the places from which third-party training code draws.
+    generators: the places from which third-party training code draws. They belong to the
+    process, so blocks in the threads of joblib's "threading" backend take turns: the
+    result is that of a serial run, and so is the time taken.
 
     Parameters
     ----------
     seed : int
     """
+    level = getattr(get_active_backend()[0], "nesting_level", None) or 0
+    with _turns[level], _isolated(seed):
+        yield
+
+
+@contextmanager
+def _isolated(seed):
     python, legacy = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):

@@ -28,7 +28,7 @@ def reproducible_threads():
     restored by the last. A thread that leaves while another still computes gets its own
     count back when it has used a block again.
     """
-    global _active, _before  # noqa: PLW0603 - torch's thread count is itself process-wide
+    global _active, _before
     wanted = int(os.environ.get("SK_UNLEARN_TORCH_THREADS", "1"))
     if wanted <= 0:
         yield

@@ -22,6 +22,7 @@ from sk_unlearn import PumaClassifier, RetrainClassifier, RetrainRegressor
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import MLP, _defaults
 from sk_unlearn.utils._digest import state_digest
+from sk_unlearn.utils._seeding import derive_seed, isolated_rng
 from sk_unlearn.utils.estimator_checks import check_exact_forget
 
 RNG = np.random.RandomState(0)
@@ -62,8 +63,6 @@ def test_a_net_equals_skorch_itself_on_the_rest():
     kept = np.setdiff1d(np.arange(30), [0, 4])
     seen = clf.estimator_
     plain = net()
-    from sk_unlearn.utils._seeding import derive_seed, isolated_rng
-
     with isolated_rng(derive_seed(clf._seed_, "compute")):
         plain.fit(X[kept].astype(np.float32), y[kept])
     for name, value in plain.module_.state_dict().items():
@@ -101,7 +100,9 @@ def test_ctrl_c_leaves_the_estimator_as_it_was(step, monkeypatch):
 
 
 @pytest.mark.usefixtures("short_training")
-@pytest.mark.parametrize("estimator", [None, make_pipeline(StandardScaler(), LogisticRegression())])
+@pytest.mark.parametrize(
+    "estimator", [None, make_pipeline(StandardScaler(), LogisticRegression())]
+)
 def test_frames_keep_their_names(estimator):
     frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(30)[::-1])
     clf = RetrainClassifier(estimator, random_state=0).fit(frame, pd.Series(y, index=frame.index))
@@ -109,12 +110,14 @@ def test_frames_keep_their_names(estimator):
     assert clf.n_features_in_ == 4
     clf.forget([0, 5])
     same = RetrainClassifier(estimator, random_state=0).fit(X, y).forget([0, 5])
-    assert np.array_equal(clf.predict_proba(frame), same.predict_proba(X))
+    # pandas keeps columns together: the same numbers are summed in another order
+    assert np.allclose(clf.predict_proba(frame), same.predict_proba(X), rtol=1e-12)
     with pytest.raises(ValueError, match="feature names"):
         clf.predict(frame[["b", "a", "c", "d"]])
 
 
 @pytest.mark.usefixtures("short_training")
+@pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.RetrainAdvisedWarning")
 @pytest.mark.parametrize("kind", [RetrainClassifier, PumaClassifier])
 @pytest.mark.parametrize(
     "labels", [np.array(["no", "perhaps", "yes"]), np.array([3.0, 5.0, 9.0]), np.array([-1, 0, 7])]
@@ -200,11 +203,13 @@ def test_a_net_of_fixed_width_outlives_a_class(gone):
 @pytest.mark.parametrize("routing", [False, True])
 def test_sample_weight_reaches_the_estimator_and_shrinks_with_the_rows(routing):
     weight = RNG.uniform(0.1, 3, 30)
-    inner = LogisticRegression().set_fit_request(sample_weight=True) if routing else None
+    inner = LogisticRegression()
     with config_context(enable_metadata_routing=routing):
         if routing:
-            inner = LogisticRegression().set_fit_request(sample_weight=True)
-        clf = RetrainClassifier(inner or LogisticRegression())
+            inner.set_fit_request(sample_weight=True)
+        clf = RetrainClassifier(inner)
+        if routing:
+            clf.set_score_request(sample_weight=False)
         clf.fit(X, y, sample_weight=weight, sample_id=np.arange(30)).forget([0, 9]).forget([3])
         kept = np.setdiff1d(np.arange(30), [0, 3, 9])
         oracle = LogisticRegression().fit(X[kept], y[kept], sample_weight=weight[kept])
@@ -219,9 +224,9 @@ def test_sample_weight_reaches_the_estimator_and_shrinks_with_the_rows(routing):
 def test_huge_numbers():
     with pytest.raises(ValueError, match=r"1e\+300, too large .*StandardScaler"):
         RetrainClassifier(net()).fit(np.full((6, 4), 1e300), y[:6])
-    scaled = RetrainClassifier(make_pipeline(StandardScaler(), net()), random_state=0)
-    huge = scaled.fit(X * 1e100, y).forget([0])
-    plain = scaled.fit(X, y).forget([0])
+    scaled = make_pipeline(StandardScaler(), net())
+    huge = RetrainClassifier(scaled, random_state=0).fit(X * 1e100, y).forget([0])
+    plain = RetrainClassifier(scaled, random_state=0).fit(X, y).forget([0])
     assert np.allclose(huge.predict_proba(X * 1e100), plain.predict_proba(X), atol=1e-5)
 
 
@@ -269,8 +274,9 @@ def test_progress_is_shown_when_asked_for(capsys):
     assert capsys.readouterr().err == ""
     clf = RetrainClassifier(make_pipeline(StandardScaler(), net()), verbose=1, random_state=0)
     clf.fit(X, y)
-    assert "4/4" in capsys.readouterr().err
-    assert "4/4" in (clf.forget([0]), capsys.readouterr().err)[1]
+    assert "training" in capsys.readouterr().err
+    clf.forget([0])
+    assert "0/4" in capsys.readouterr().err
     quiet = RetrainClassifier(clf.estimator, random_state=0).fit(X, y).forget([0])
     assert np.array_equal(clf.predict_proba(X), quiet.predict_proba(X))
 

@@ -19,6 +19,7 @@ from sk_unlearn.utils.estimator_checks import (
     parametrize_with_forget_checks,
 )
 
+
 class ChangesNothing(RetrainClassifier):
     def _forget_rows(self, rows, retained, hit):
         return Removal(ForgetCost(len(hit), 0, 0.0, 0.0))

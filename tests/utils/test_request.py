@@ -105,9 +105,9 @@ def test_unknown_ids_and_groups_are_named():
         resolve_request(rows, NOBODY, groups=[True])
     with pytest.raises(ForgetRequestError, match="no groups were given"):
         resolve_request(make_rows(), NOBODY, groups=[0])
-    with pytest.raises(ForgetRequestError, match="ids are positions.*12"):
+    with pytest.raises(ForgetRequestError, match=r"ids are positions.*12"):
         resolve_request(make_rows(), NOBODY, sample_id=[12])
-    with pytest.raises(ForgetRequestError, match="ids are positions.*'a'"):
+    with pytest.raises(ForgetRequestError, match=r"ids are positions.*'a'"):
         resolve_request(make_rows(), NOBODY, sample_id=["a"])
 
 

@@ -49,7 +49,7 @@ def test_rows_are_borrowed_then_owned():
     assert not np.shares_memory(own.X, X)
     X[3] = 1
     own.verify("Net")
-    with pytest.raises(TrainingDataChangedError, match="Net holds.*X changed since fit"):
+    with pytest.raises(TrainingDataChangedError, match=r"Net holds.*X changed since fit"):
         rows.verify("Net")
     X[3] = 0
     rows.verify("Net")
@@ -74,9 +74,7 @@ def test_containers_keep_their_kind(convert):
     X = convert(np.arange(2.0 * N).reshape(N, 2))
     taken = borrow(X).take(np.array([1, 4]))
     assert type(taken.X) is type(X)
-    dense = (
-        taken.X.toarray() if sparse.issparse(taken.X) else np.asarray(taken.X)
-    )
+    dense = taken.X.toarray() if sparse.issparse(taken.X) else np.asarray(taken.X)
     whole = X.toarray() if sparse.issparse(X) else np.asarray(X)
     assert np.array_equal(dense, whole[[1, 4]])
     taken.verify("Net")

@@ -2,12 +2,14 @@ import os
 import random
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from joblib import Parallel, delayed
 from scipy import stats
 
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng, keyed_uniform, root_seed
@@ -89,3 +91,26 @@ def test_isolated_rng_seeds_and_restores():
     with isolated_rng(6):
         assert draws() != inside
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_blocks_in_threads_take_turns_and_may_be_nested():
+    def task(seed):
+        with isolated_rng(seed):
+            first = draws()
+            time.sleep(0.02)  # let the other threads draw, if they can
+            return first, draws()
+
+    def outer(seed):
+        # tasks inside must not wait for the block that waits for them
+        with isolated_rng(seed):
+            inner = Parallel(n_jobs=2, backend="threading")(delayed(task)(i) for i in range(3))
+            return inner, draws()
+
+    expected = [task(seed) for seed in range(4)]
+    found = Parallel(n_jobs=4, backend="threading")(delayed(task)(seed) for seed in range(4))
+    assert found == expected
+    with isolated_rng(9):
+        after = draws()
+    assert outer(9) == (expected[:3], after)
+    nested = Parallel(n_jobs=2, backend="threading")(delayed(outer)(seed) for seed in (9, 9))
+    assert nested == [(expected[:3], after)] * 2

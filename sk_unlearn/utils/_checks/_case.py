@@ -84,7 +84,9 @@ class ForgetCase:
     def require(self, condition, rule, detail=""):
         """Raise ``AssertionError`` unless a rule holds."""
         if not condition:
-            raise AssertionError(f"{self.name} breaks the rule: {rule}." + f" {detail}" * bool(detail))
+            raise AssertionError(
+                f"{self.name} breaks the rule: {rule}." + f" {detail}" * bool(detail)
+            )
 
     def same(self, found, expected, rule):
         """Require two observations to be equal, bit for bit."""

@@ -92,7 +92,7 @@ def check_forget_positions_of_last_fit(case):
     rule = "positions refer to the X of the last fit, whatever was forgotten since"
     case.same(case.observe(by_position), case.observe(by_id), rule)
     before = case.observe(by_position)
-    receipt = by_position.forget(sum(requests, [])).receipts_[-1]
+    receipt = by_position.forget([row for rows in requests for row in rows]).receipts_[-1]
     case.require(receipt.n_forgotten == 0 and receipt.n_already_forgotten == 4, rule)
     case.same(case.observe(by_position), before, rule)
     refitted = by_position.fit(case.X, case.y)
