@@ -1,12 +1,10 @@
 """PUMA on a net: which rows play which part, and one request from start to end."""
 
 import warnings
-from copy import deepcopy
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
@@ -14,28 +12,19 @@ from tqdm.auto import tqdm
 from sk_unlearn.approximate._advice import advice
 from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
-from sk_unlearn.approximate._curvature_system import OPERATORS, RowBatch, build_system
+from sk_unlearn.approximate._curvature_system import OPERATORS, build_system
+from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import removal_step
-from sk_unlearn.base import BaseForgetEstimator, Removal
-from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
+from sk_unlearn.base import Removal
 from sk_unlearn.functional import directional_derivatives, rows_per_chunk
 from sk_unlearn.nets import (
-    PinnedSplit,
-    check_differentiable,
-    find_nets,
-    held_out_rows,
-    pin_split,
-    prepare,
     rowwise_model,
-    show_progress,
     to_tensors,
     weight_decay,
-    with_parameters,
 )
 from sk_unlearn.receipts import ForgetCost, Guarantee
-from sk_unlearn.utils._fingerprint import fingerprint
-from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
+from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
 
@@ -44,13 +33,13 @@ __all__ = ["BasePuma"]
 _PREVIEW_PRODUCTS = 3  # of a solve, for forget_cost: as the default settings need
 
 
-class BasePuma(BaseForgetEstimator):
+class BasePuma(BaseNetForget):
     """The method; classifier and regressor differ only in their targets."""
 
     guarantee = Guarantee("approximate")
 
     _parameter_constraints: dict = {
-        **BaseForgetEstimator._parameter_constraints,
+        **BaseNetForget._parameter_constraints,
         "eta": [Interval(Real, 0, None, closed="left")],
         "compensation": [StrOptions({"l1", "l2"}), None],
         "max_weight": [Interval(Real, 0, None, closed="neither")],
@@ -65,9 +54,7 @@ class BasePuma(BaseForgetEstimator):
         "tol": [Interval(Real, 0, 1, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
-        "params": [str, list, tuple, None],
         "performance": [callable, None],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
     }
 
@@ -180,98 +167,10 @@ class BasePuma(BaseForgetEstimator):
             )
         return -slopes.double().cpu().numpy() / self._n_objective_
 
-    @property
-    def validation_indices_(self):
-        """Retained rows that were held out of training for the criterion.
-
-        Returns
-        -------
-        indices : ndarray of int
-            Positions in the ``X`` of the last ``fit``.
-        """
-        check_is_fitted(self)
-        return self._rows_.position[~self._trained_]
-
     def __getstate__(self):
         state = super().__getstate__()
         state.pop("_curvature_cache_", None)
         return state
-
-    def _check_training_data(self, X, y):
-        inner = self._inner_estimator()
-        if inner is not None and next(find_nets(inner), None) is not inner:
-            raise UnsupportedNetError(
-                f"{type(self).__name__} differentiates a skorch net, got estimator={inner!r}. "
-                "Put preprocessing in front of it, "
-                f"make_pipeline(StandardScaler(), {type(self).__name__}(net)), or use "
-                "RetrainClassifier or RetrainRegressor for other estimators."
-            )
-        if inner is not None and not self._is_adopted:
-            self._refuse_trained_weights()
-        return check_net_training_data(self, X, y, classification=self._classification)
-
-    def _fit_rows(self, rows):
-        self._set_classes(rows.y)
-        self._set_outputs(adopted=self._is_adopted)
-        y = self._net_target(rows.y)
-        if self._is_adopted:
-            net = deepcopy(self._inner_estimator())
-            net.check_is_fitted()
-            train, held_out, external = held_out_rows(net, rows.X, y)
-            check_differentiable(net, rows.X, y, params=self.params)
-        else:
-            net = clone(self.estimator) if self.estimator else self._default_estimator(rows)
-            net = prepare(net)
-            if self.verbose:
-                show_progress(net)
-            net, train, held_out, external = pin_split(net, rows.X, y, encode=self._net_target)
-            check_differentiable(net, rows.X, y, params=self.params)
-            if held_out is None and external is None:
-                train = self._hold_out(rows)
-                net.set_params(train_split=PinnedSplit(train, None, None, len(rows)))
-            net.fit(rows.X, y)
-        if external is not None and fingerprint(external[0]) == fingerprint(rows.X):
-            raise ValueError(
-                "The validation data of the net's train_split is its training data: a criterion "
-                "that training has minimised has no gradient to compensate with. Hold rows out."
-            )
-        self.estimator_ = net
-        self.n_iter_ = len(net.history)
-        self._external_ = external
-        self._trained_ = np.isin(np.arange(len(rows)), train)
-        # the objective keeps this divisor, so that requests in turn add up to one request
-        self._n_objective_ = len(train)
-
-    def _hold_out(self, rows):
-        """Rows to train on: all but a share of each class, picked by their ids."""
-        draw = keyed_uniform(self._seed_, "validation", rows.ids)
-        strata = self._encode(rows.y) if self._classification else np.zeros(len(rows), int)
-        train = np.ones(len(rows), dtype=bool)
-        for stratum in np.unique(strata):
-            members = np.flatnonzero(strata == stratum)
-            n_out = int((self.validation_fraction or 0) * len(members))
-            train[members[np.argsort(draw[members], kind="stable")[:n_out]]] = False
-        return np.flatnonzero(train)
-
-    def _check_remaining(self, hit):
-        remaining = self._trained_.sum() - self._trained_[hit].sum()
-        if remaining == 0:
-            raise ForgetRequestError(
-                f"The request covers all {self._trained_.sum()} rows that the net was trained on; "
-                "only held-out rows would remain. Delete the estimator, or fit again."
-            )
-
-    def _forget_rows(self, rows, retained, hit):
-        leaving, net = rows.take(hit[self._trained_[hit]]), self.estimator_
-        batch = self._batch(net, leaving) if len(leaving) else None
-        self._trained_ = np.delete(self._trained_, hit)
-        self._restrict_classes(retained.y)
-        params, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
-        if batch is not None:
-            params, removal = self._remove(net, retained, batch, len(hit))
-        # a fresh net: moments, history and callbacks of training saw the rows that left
-        self.estimator_ = with_parameters(net, params, classes=self._columns_)
-        return removal
 
     def _remove(self, net, retained, leaving, n_hit):
         """Move the parameters: as many steps as the request is split into."""
@@ -346,13 +245,6 @@ class BasePuma(BaseForgetEstimator):
                 "nor measured: set validation_fraction, or give more rows.",
             )
         return messages
-
-    def _batch(self, net, rows):
-        return RowBatch(*to_tensors(net, rows.X, self._net_target(rows.y)))
-
-    def _mask(self, net):
-        """Which retained rows the net is trained on, beside its tensors."""
-        return torch.from_numpy(self._trained_).to(next(net.module_.parameters()).device)
 
     def _criterion(self, model, net, rows):
         """The performance criterion on the held-out rows; None where there are none."""

@@ -1,0 +1,165 @@
+"""An estimator around one net, some of whose rows are held out of training."""
+
+from abc import abstractmethod
+from copy import deepcopy
+from numbers import Real
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from sk_unlearn.approximate._curvature_system import RowBatch
+from sk_unlearn.base import BaseForgetEstimator, Removal
+from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
+from sk_unlearn.nets import (
+    PinnedSplit,
+    check_differentiable,
+    find_nets,
+    held_out_rows,
+    pin_split,
+    prepare,
+    show_progress,
+    to_tensors,
+    with_parameters,
+)
+from sk_unlearn.receipts import ForgetCost
+from sk_unlearn.utils._fingerprint import fingerprint
+from sk_unlearn.utils._inputs import check_net_training_data
+from sk_unlearn.utils._seeding import keyed_uniform
+from sk_unlearn.utils._sklearn import Interval
+
+__all__ = ["BaseNetForget"]
+
+
+class BaseNetForget(BaseForgetEstimator):
+    """Trains or adopts a net, and gives it new parameters when rows leave.
+
+    A removal method adds :meth:`_remove`. It finds its net in ``estimator_``, the retained
+    rows it was trained on in the mask ``_trained_``, and the number of rows in the mean of
+    the objective in ``_n_objective_``.
+    """
+
+    _parameter_constraints: dict = {
+        **BaseForgetEstimator._parameter_constraints,
+        "params": [str, list, tuple, None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+    }
+
+    @abstractmethod
+    def _remove(self, net, retained, leaving, n_hit):
+        """New parameters when rows leave the objective.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNet
+            Not to be changed.
+        retained : TrainingRows
+        leaving : RowBatch
+            At least one row that the net was trained on.
+        n_hit : int
+            Rows that leave, those that were held out included.
+
+        Returns
+        -------
+        params : dict of str to Tensor
+        removal : Removal
+        """
+
+    @property
+    def validation_indices_(self):
+        """Retained rows that were held out of training for the criterion.
+
+        Returns
+        -------
+        indices : ndarray of int
+            Positions in the ``X`` of the last ``fit``.
+        """
+        check_is_fitted(self)
+        return self._rows_.position[~self._trained_]
+
+    def _check_training_data(self, X, y):
+        inner = self._inner_estimator()
+        if inner is not None and next(find_nets(inner), None) is not inner:
+            raise UnsupportedNetError(
+                f"{type(self).__name__} differentiates a skorch net, got estimator={inner!r}. "
+                "Put preprocessing in front of it, "
+                f"make_pipeline(StandardScaler(), {type(self).__name__}(net)), or use "
+                "RetrainClassifier or RetrainRegressor for other estimators."
+            )
+        if inner is not None and not self._is_adopted:
+            self._refuse_trained_weights()
+        return check_net_training_data(self, X, y, classification=self._classification)
+
+    def _fit_rows(self, rows):
+        self._set_classes(rows.y)
+        self._set_outputs(adopted=self._is_adopted)
+        y = self._net_target(rows.y)
+        if self._is_adopted:
+            net = deepcopy(self._inner_estimator())
+            net.check_is_fitted()
+            train, held_out, external = held_out_rows(net, rows.X, y)
+            self._check_supported(net, rows, y, external)
+        else:
+            net = clone(self.estimator) if self.estimator else self._default_estimator(rows)
+            net = prepare(net)
+            if self.verbose:
+                show_progress(net)
+            net, train, held_out, external = pin_split(net, rows.X, y, encode=self._net_target)
+            self._check_supported(net, rows, y, external)
+            if held_out is None and external is None:
+                train = self._hold_out(rows)
+                net.set_params(train_split=PinnedSplit(train, None, None, len(rows)))
+            net.fit(rows.X, y)
+        self.estimator_ = net
+        self.n_iter_ = len(net.history)
+        self._external_ = external
+        self._trained_ = np.isin(np.arange(len(rows)), train)
+        # the objective keeps this divisor, so that requests in turn add up to one request
+        self._n_objective_ = len(train)
+
+    def _check_supported(self, net, rows, y, external):
+        check_differentiable(net, rows.X, y, params=self.params)
+        if external is not None and fingerprint(external[0]) == fingerprint(rows.X):
+            raise ValueError(
+                "The validation data of the net's train_split is its training data: a criterion "
+                "that training has minimised has no gradient to compensate with. Hold rows out."
+            )
+
+    def _hold_out(self, rows):
+        """Rows to train on: all but a share of each class, picked by their ids."""
+        draw = keyed_uniform(self._seed_, "validation", rows.ids)
+        strata = self._encode(rows.y) if self._classification else np.zeros(len(rows), int)
+        train = np.ones(len(rows), dtype=bool)
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            n_out = int((self.validation_fraction or 0) * len(members))
+            train[members[np.argsort(draw[members], kind="stable")[:n_out]]] = False
+        return np.flatnonzero(train)
+
+    def _check_remaining(self, hit):
+        remaining = self._trained_.sum() - self._trained_[hit].sum()
+        if remaining == 0:
+            raise ForgetRequestError(
+                f"The request covers all {self._trained_.sum()} rows that the net was trained on; "
+                "only held-out rows would remain. Delete the estimator, or fit again."
+            )
+
+    def _forget_rows(self, rows, retained, hit):
+        leaving, net = rows.take(hit[self._trained_[hit]]), self.estimator_
+        batch = self._batch(net, leaving) if len(leaving) else None
+        self._trained_ = np.delete(self._trained_, hit)
+        self._restrict_classes(retained.y)
+        params, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
+        if batch is not None:
+            params, removal = self._remove(net, retained, batch, len(hit))
+        # a fresh net: moments, history and callbacks of training saw the rows that left
+        self.estimator_ = with_parameters(net, params, classes=self._columns_)
+        return removal
+
+    def _batch(self, net, rows):
+        return RowBatch(*to_tensors(net, rows.X, self._net_target(rows.y)))
+
+    def _mask(self, net):
+        """Which retained rows the net is trained on, beside its tensors."""
+        return torch.from_numpy(self._trained_).to(next(net.module_.parameters()).device)
