@@ -27,7 +27,7 @@ def advice(reports):
         worst = max(solve["relative_residual"] for solve in unconverged)
         messages.append(
             f"the curvature solve did not converge (relative residual {worst:.2g}, asked for "
-            f"{unconverged[0]['tol']:.2g}): raise max_iter or damping"
+            f"{unconverged[0]['tol']:.2g}): raise max_products or damping"
         )
     ratio = max(report.step_ratio for report in reports)
     if not ratio <= MAX_STEP_RATIO:

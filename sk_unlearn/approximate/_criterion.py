@@ -2,7 +2,7 @@
 
 import torch
 
-from sk_unlearn.functional import row_losses, rows_per_chunk, weighted_gradient
+from sk_unlearn.functional import row_losses, weighted_gradient
 
 __all__ = ["HeldOutLoss", "UserCriterion"]
 
@@ -15,12 +15,11 @@ class HeldOutLoss:
     model : RowwiseModel
     X, y : Tensor
         At least one row.
-    chunk_size : int or None
+    chunk_size : int
     """
 
     def __init__(self, model, X, y, chunk_size):
-        self.model, self.X, self.y = model, X, y
-        self.chunk_size = chunk_size or rows_per_chunk(model, model.parameters(), X)
+        self.model, self.X, self.y, self.chunk_size = model, X, y, chunk_size
 
     def value(self, params):
         """Criterion, a float."""

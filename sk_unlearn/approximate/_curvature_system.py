@@ -153,5 +153,6 @@ def build_system(
         n_columns=int(COLUMNS_PER_ROW * len(sample)),
         chunk_size=chunk_size,
     )
-    operator = OPERATORS[curvature](*batch, chunk_size=chunk_size)
+    fits = len(sample) <= LINEARISED * chunk_size
+    operator = OPERATORS[curvature](*batch, chunk_size=chunk_size, keep_graph=fits)
     return CurvatureSystem(operator, ridge, preconditioner, tol, max_iter, callback), cache

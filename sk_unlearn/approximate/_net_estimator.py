@@ -112,7 +112,6 @@ class BaseNetForget(BaseForgetEstimator):
                 net.set_params(train_split=PinnedSplit(train, None, None, len(rows)))
             net.fit(rows.X, y)
         self.estimator_ = net
-        self.n_iter_ = len(net.history)
         self._external_ = external
         self._trained_ = np.isin(np.arange(len(rows)), train)
         # the objective keeps this divisor, so that requests in turn add up to one request

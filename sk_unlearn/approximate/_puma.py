@@ -52,7 +52,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         so that the expectation is the curvature of all.
     tol : float, default=0.1
         Relative residual to which the solves are carried.
-    max_iter : int, default=100
+    max_products : int, default=100
         Products with the curvature in one solve, at most.
     n_steps : int, default=1
         Parts into which the request is split, with a new expansion for each.
@@ -78,8 +78,6 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         The net; replaced by ``forget``, without optimiser state and history.
     classes_ : ndarray of shape (n_classes,)
         Labels among the retained rows.
-    n_iter_ : int
-        Epochs of training.
     receipts_ : ForgetLedger
         One :class:`~sk_unlearn.receipts.ForgetReceipt` a request; its ``solver`` holds
         the measurements of each step.
@@ -190,7 +188,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         Rows on which curvature is computed, a share of the rows if a float, all if None.
     tol : float, default=0.1
         Relative residual to which the solves are carried.
-    max_iter : int, default=100
+    max_products : int, default=100
         Products with the curvature in one solve, at most.
     n_steps : int, default=1
         Parts into which the request is split, with a new expansion for each.
@@ -212,8 +210,6 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     ----------
     estimator_ : skorch.NeuralNetRegressor
         The net; replaced by ``forget``, without optimiser state and history.
-    n_iter_ : int
-        Epochs of training.
     receipts_ : ForgetLedger
         One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
     n_features_in_ : int

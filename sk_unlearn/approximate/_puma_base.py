@@ -1,6 +1,7 @@
 """PUMA on a net: which rows play which part, and one request from start to end."""
 
 import warnings
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,12 +13,12 @@ from tqdm.auto import tqdm
 from sk_unlearn.approximate._advice import advice
 from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
-from sk_unlearn.approximate._curvature_system import OPERATORS, build_system
+from sk_unlearn.approximate._curvature_system import OPERATORS, RowBatch, build_system
 from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import removal_step
 from sk_unlearn.base import Removal
-from sk_unlearn.functional import directional_derivatives, rows_per_chunk
+from sk_unlearn.functional import RowwiseModel, directional_derivatives, rows_per_chunk
 from sk_unlearn.nets import (
     rowwise_model,
     to_tensors,
@@ -31,6 +32,18 @@ from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
 __all__ = ["BasePuma"]
 
 _PREVIEW_PRODUCTS = 3  # of a solve, for forget_cost: as the default settings need
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A net and the retained rows, as the numerics see them."""
+
+    net: object
+    model: RowwiseModel
+    rows: RowBatch
+    trained: torch.Tensor
+    ids: np.ndarray
+    chunk_size: int
 
 
 class BasePuma(BaseNetForget):
@@ -52,7 +65,7 @@ class BasePuma(BaseNetForget):
             None,
         ],
         "tol": [Interval(Real, 0, 1, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_products": [Interval(Integral, 1, None, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "performance": [callable, None],
         "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -70,7 +83,7 @@ class BasePuma(BaseNetForget):
         damping=1e-3,
         n_curvature_rows=300,
         tol=1e-1,
-        max_iter=100,
+        max_products=100,
         n_steps=1,
         params=None,
         performance=None,
@@ -88,7 +101,7 @@ class BasePuma(BaseNetForget):
         self.damping = damping
         self.n_curvature_rows = n_curvature_rows
         self.tol = tol
-        self.max_iter = max_iter
+        self.max_products = max_products
         self.n_steps = n_steps
         self.params = params
         self.performance = performance
@@ -129,11 +142,9 @@ class BasePuma(BaseNetForget):
         if (X is None) != (y is None):
             raise ValueError("influences takes X and y together, or neither.")
         with self._computing():
-            net, rows = self.estimator_, self._batch(self.estimator_, self._rows_)
-            trained = self._mask(net)
-            model = rowwise_model(net, y=rows.y[trained], params=self.params)
+            problem = self._problem(self.estimator_, self._rows_)
             if X is None:
-                criterion = self._criterion(model, net, self._rows_)
+                criterion = self._criterion(problem, self._rows_)
                 if criterion is None:
                     raise ValueError(
                         "influences needs a criterion: no rows were held out. Pass X and y, or "
@@ -141,20 +152,11 @@ class BasePuma(BaseNetForget):
                     )
             else:
                 X, y = check_net_input(self, X), self._net_target(np.asarray(y))
-                criterion = HeldOutLoss(model, *to_tensors(net, X, y), self.chunk_size)
-            params, cache = model.parameters(), self._known_curvature(self._rows_)
-            chunk_size = self.chunk_size or rows_per_chunk(model, params, rows.X)
-            system, _ = self._system(
-                model,
-                params,
-                rows,
-                trained,
-                self._rows_,
-                cache,
-                rows.take([]),
-                chunk_size,
-                damping,
-            )
+                batch = to_tensors(self.estimator_, X, y)
+                criterion = HeldOutLoss(problem.model, *batch, problem.chunk_size)
+            params, cache = problem.model.parameters(), self._known_curvature(self._rows_)
+            nothing = problem.rows.take([])
+            system, _ = self._system(problem, params, cache, nothing, damping=damping)
             toward, solved = system.solve(criterion.gradient(params))
             if not solved.converged:
                 warnings.warn(
@@ -163,7 +165,12 @@ class BasePuma(BaseNetForget):
                     stacklevel=2,
                 )
             slopes = directional_derivatives(
-                model, params, rows.X, rows.y, toward, chunk_size=chunk_size
+                problem.model,
+                params,
+                problem.rows.X,
+                problem.rows.y,
+                toward,
+                chunk_size=problem.chunk_size,
             )
         return -slopes.double().cpu().numpy() / self._n_objective_
 
@@ -174,20 +181,16 @@ class BasePuma(BaseNetForget):
 
     def _remove(self, net, retained, leaving, n_hit):
         """Move the parameters: as many steps as the request is split into."""
-        rows, trained = self._batch(net, retained), self._mask(net)
-        model = rowwise_model(net, y=rows.y[trained], params=self.params)
-        criterion = self._criterion(model, net, retained)
-        params, cache, reports = model.parameters(), self._known_curvature(retained), []
-        chunk_size = self.chunk_size or rows_per_chunk(model, params, rows.X)
+        problem = self._problem(net, retained)
+        rows, criterion = problem.rows, self._criterion(problem, retained)
+        params, cache, reports = problem.model.parameters(), self._known_curvature(retained), []
         parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
         for i, part in enumerate(self._progress(parts)):
             later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
-            system, cache = self._system(
-                model, params, rows, trained, retained, cache, later, chunk_size
-            )
+            system, cache = self._system(problem, params, cache, later)
             picked = self._candidates(cache)
             params, report = removal_step(
-                model,
+                problem.model,
                 params,
                 leaving.take(part),
                 rows if picked is None else rows.take(picked),
@@ -198,8 +201,8 @@ class BasePuma(BaseNetForget):
                 compensation=self.compensation,
                 bound=self.max_weight,
                 strict=self.strict,
-                eligible=trained if picked is None else None,
-                chunk_size=chunk_size,
+                eligible=problem.trained if picked is None else None,
+                chunk_size=problem.chunk_size,
             )
             reports.append(report)
         self._curvature_cache_ = cache
@@ -246,24 +249,27 @@ class BasePuma(BaseNetForget):
             )
         return messages
 
-    def _criterion(self, model, net, rows):
+    def _problem(self, net, retained):
+        rows, trained = self._batch(net, retained), self._mask(net)
+        model = rowwise_model(net, y=rows.y[trained], params=self.params)
+        chunk_size = self.chunk_size or rows_per_chunk(model, model.parameters(), rows.X)
+        return _Problem(net, model, rows, trained, retained.ids, chunk_size)
+
+    def _criterion(self, problem, retained):
         """The performance criterion on the held-out rows; None where there are none."""
         if self._external_ is not None:
             X, y = self._external_
             if self._classification:  # a class that was forgotten is no longer to be predicted
                 X, y = X[np.isin(y, self._columns_)], y[np.isin(y, self._columns_)]
-            if not len(y):
-                return None
-            X, y = to_tensors(net, X, y)
         else:
-            held_out = np.flatnonzero(~self._trained_)
-            if not len(held_out):
-                return None
-            batch = self._batch(net, rows.take(held_out))
-            X, y = batch.X, batch.y
+            held_out = retained.take(np.flatnonzero(~self._trained_))
+            X, y = held_out.X, self._net_target(held_out.y) if len(held_out) else held_out.y
+        if not len(y):
+            return None
+        X, y = to_tensors(problem.net, X, y)
         if self.performance is not None:
-            return UserCriterion(self.performance, model, X, y)
-        return HeldOutLoss(model, X, y, self.chunk_size)
+            return UserCriterion(self.performance, problem.model, X, y)
+        return HeldOutLoss(problem.model, X, y, problem.chunk_size)
 
     def _known_curvature(self, rows):
         """What earlier requests learnt about the rows that are left."""
@@ -281,28 +287,25 @@ class BasePuma(BaseNetForget):
         n_rows = self._n_sampled(int(self._trained_.sum()))
         return cache.gradient.topk(n_rows).indices.sort().values
 
-    def _system(
-        self, model, params, rows, trained, retained, cache, later, chunk_size, damping=None
-    ):
-        decay = weight_decay(self.estimator_)
-        ridge = {
-            name: torch.full_like(p, self.damping + decay[name]) for name, p in params.items()
-        }
+    def _system(self, problem, params, cache, later, *, damping=None):
+        damping = self.damping if damping is None else damping
+        decay = weight_decay(problem.net)
+        ridge = {name: torch.full_like(p, damping + decay[name]) for name, p in params.items()}
         return build_system(
-            model,
+            problem.model,
             params,
-            rows,
-            trained,
+            problem.rows,
+            problem.trained,
             cache,
-            keyed_uniform(self._seed_, "curvature", retained.ids),
+            keyed_uniform(self._seed_, "curvature", problem.ids),
             later=later,
             n_objective=self._n_objective_,
-            n_sampled=self._n_sampled(int(trained.sum())),
+            n_sampled=self._n_sampled(int(problem.trained.sum())),
             curvature=self.curvature,
-            ridge=model.flatten(ridge),
+            ridge=problem.model.flatten(ridge),
             tol=self.tol,
-            max_iter=self.max_iter,
-            chunk_size=chunk_size,
+            max_iter=self.max_products,
+            chunk_size=problem.chunk_size,
         )
 
     def _progress(self, parts):

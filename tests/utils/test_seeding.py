@@ -42,6 +42,7 @@ def test_derived_seeds_differ_by_name(seed, one, other):
     assert derive_seed(seed, one, other) != derived
 
 
+@pytest.mark.slow
 def test_seeds_do_not_depend_on_the_process():
     code = (
         "import numpy as np; from sk_unlearn.utils._seeding import derive_seed, keyed_uniform;"
