@@ -166,15 +166,15 @@ def test_a_net_in_a_pipeline_is_prepared_and_checked_there(data):
         prepare(bad).fit(X, X[:, 0])
 
 
-class OwnLoader(DataLoader):
+class UserLoader(DataLoader):
     pass
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"iterator_train": OwnLoader},
-        {"iterator_valid": OwnLoader},
+        {"iterator_train": UserLoader},
+        {"iterator_valid": UserLoader},
         {"iterator_train__num_workers": 0},
         {"iterator_train__collate_fn": torch.utils.data.default_collate},
         {"dataset": type("OwnDataset", (Dataset,), {})},
