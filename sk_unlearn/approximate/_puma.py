@@ -32,7 +32,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         data. ``FrozenEstimator(net)`` adopts a trained net, of which a copy is moved.
         Rows that the ``train_split`` of the net holds out become the criterion's.
     eta : float, default=1.0
-        How much of the rows' weight is removed; 1 is all. Above about 3 the Taylor
+        How much of the rows' weight is removed; 1 is all. Far above, the Taylor
         expansion breaks down.
     compensation : {"l1", "l2"} or None, default="l1"
         How retained rows make up for predicted harm: few rows with large weights, all

@@ -56,9 +56,9 @@ class EKFACPreconditioner:
     2048; an application costs two small matrix products per layer. Other parameters get one
     scalar each, the estimated mean of their diagonal.
 
-    Measured on trained 64-128-10 and 784-128-10 networks it saves CG no iterations at damping
-    1e-2 and at most four in ten at 1e-3. Use ``SampledPreconditioner``, which saves most of
-    them, unless the sample does not fit.
+    On the trained 64-128-10 network of ``make bench ONLY=puma_quality`` CG takes more products
+    with it than without: 20 against 18 at damping 1e-2, 83 against 45 at 1e-3. Use
+    ``SampledPreconditioner``, which takes 3 and 5, unless the sample does not fit.
 
     References
     ----------
