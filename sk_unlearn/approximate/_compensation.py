@@ -53,7 +53,7 @@ def compensate(influence, damage, *, kind, bound=1.0, strict=False):
     amount = filled(size, abs(damage), bound)
     unmet = abs(damage) - float(amount @ size)
     direction = -torch.sign(influence[order]) * (1.0 if damage > 0 else -1.0)
-    weights[order] = amount.to(weights.dtype) * direction
+    weights[order] = amount.to(weights.dtype) * direction + 0.0  # no negative zeros
     return weights, unmet if unmet > 1e-9 * abs(damage) else 0.0
 
 
