@@ -32,7 +32,6 @@ help:  ## List the targets
 demo: $(STAMP)  ## Exact and approximate removal compared on real data: a table and a figure
 	@mkdir -p '$(DEMO_DIR)'
 	@MPLBACKEND=Agg SK_UNLEARN_OUTPUT='$(DEMO_DIR)' $(RUN) examples/plot_exact_and_approximate.py
-	@for figure in '$(DEMO_DIR)'/*.png; do [ ! -e "$$figure" ] || echo "Figure: $$figure"; done
 
 test: $(STAMP)  ## The full test suite, doctests included (PYTEST_ARGS='-k puma', WORKERS=4)
 	$(TEST_ENV) $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
