@@ -11,13 +11,14 @@ from abc import ABCMeta, abstractmethod
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import torch
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn.exceptions import RetrainAdvisedWarning, UnsupportedNetError
-from sk_unlearn.nets import carries_training, raise_interrupts
+from sk_unlearn.nets import carries_training, find_nets, raise_interrupts
 from sk_unlearn.receipts import ForgetCost, ForgetLedger, ForgetReceipt, Guarantee
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
@@ -53,7 +54,7 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
     guarantee: Guarantee
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit"]), None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -147,6 +148,7 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             If the arrays given to ``fit`` were changed in place since.
         """
         check_is_fitted(self)
+        self._validate_params()
         request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
         self._rows_.verify(type(self).__name__)
         self._publish(self._forgotten(request))
@@ -165,6 +167,7 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
         cost : ForgetCost
         """
         check_is_fitted(self)
+        self._validate_params()
         request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
         if not len(request.hit):
             return ForgetCost(0, 0, 0.0, 0.0)
@@ -226,7 +229,9 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _refuse_trained_weights(self):
         """Training must not start from weights that saw rows that can be forgotten."""
-        if carries_training(self._inner_estimator()):
+        inner = self._inner_estimator()
+        instances = [net for net in find_nets(inner) if isinstance(net.module, torch.nn.Module)]
+        if carries_training(inner) or (self._is_adopted and instances):
             raise UnsupportedNetError(
                 f"The net in {type(self).__name__}(estimator=...) was given a module instance "
                 "that has been trained: a clone would start from what it learned. Pass the "
@@ -251,6 +256,8 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             draft._rows_ = retained = rows.drop(hit)
             with draft._computing():
                 removal = draft._forget_rows(rows, retained, hit)
+            if self._is_adopted:  # the user's trained object still knows the rows
+                draft.estimator = FrozenEstimator(draft.estimator_)
             after = state_digest(draft._model_state())
         else:
             retained, removal = rows, Removal(ForgetCost(0, 0, 0.0, 0.0))

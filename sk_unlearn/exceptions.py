@@ -5,6 +5,7 @@ Each error also inherits the builtin that scikit-learn users would catch.
 
 __all__ = [
     "ForgetRequestError",
+    "RemovalFailedError",
     "RetrainAdvisedWarning",
     "TrainingDataChangedError",
     "UnsupportedNetError",
@@ -15,6 +16,13 @@ class ForgetRequestError(ValueError):
     """A forget request names rows that the estimator cannot forget.
 
     Raised before any work; the estimator stays as it was.
+    """
+
+
+class RemovalFailedError(ArithmeticError):
+    """A removal step could not be computed; the estimator stays as it was.
+
+    The message says what was not finite or not found, and what to do about it.
     """
 
 

@@ -16,7 +16,7 @@ from sk_unlearn.functional import (
 __all__ = ["OPERATORS", "CurvatureSystem", "RowBatch", "build_system"]
 
 OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
-COLUMNS_PER_ROW = 2  # leaves one or two products a solve (benchmarks/bench_puma_quality.py)
+COLUMNS_PER_ROW = 1.5  # leaves a few products a solve (benchmarks/bench_puma_quality.py)
 # A kept linearisation holds about this many times the graph of a forward pass.
 LINEARISED = 4
 VERIFY_BELOW = 1e-3

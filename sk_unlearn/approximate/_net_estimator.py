@@ -24,7 +24,6 @@ from sk_unlearn.nets import (
     with_parameters,
 )
 from sk_unlearn.receipts import ForgetCost
-from sk_unlearn.utils._fingerprint import fingerprint
 from sk_unlearn.utils._inputs import check_net_training_data
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import Interval
@@ -99,6 +98,7 @@ class BaseNetForget(BaseForgetEstimator):
             net = deepcopy(self._inner_estimator())
             net.check_is_fitted()
             train, held_out, external = held_out_rows(net, rows.X, y)
+            external = external and tuple(map(np.asarray, external))
             self._check_supported(net, rows, y, external)
         else:
             net = clone(self.estimator) if self.estimator else self._default_estimator(rows)
@@ -106,6 +106,7 @@ class BaseNetForget(BaseForgetEstimator):
             if self.verbose:
                 show_progress(net)
             net, train, held_out, external = pin_split(net, rows.X, y, encode=self._net_target)
+            external = external and tuple(map(np.asarray, external))
             self._check_supported(net, rows, y, external)
             if held_out is None and external is None:
                 train = self._hold_out(rows)
@@ -116,10 +117,15 @@ class BaseNetForget(BaseForgetEstimator):
         self._trained_ = np.isin(np.arange(len(rows)), train)
         # the objective keeps this divisor, so that requests in turn add up to one request
         self._n_objective_ = len(train)
+        # a class-weighted mean divides by the sum of the weights: numbers that stay fixed too
+        self._class_counts_ = np.bincount(y[train]) if self._classification else None
 
     def _check_supported(self, net, rows, y, external):
         check_differentiable(net, rows.X, y, params=self.params)
-        if external is not None and fingerprint(external[0]) == fingerprint(rows.X):
+        if external is None:
+            return
+        own = {row.tobytes() for row in np.ascontiguousarray(rows.X)}
+        if all(row.tobytes() in own for row in np.ascontiguousarray(external[0], rows.X.dtype)):
             raise ValueError(
                 "The validation data of the net's train_split is its training data: a criterion "
                 "that training has minimised has no gradient to compensate with. Hold rows out."
@@ -155,6 +161,13 @@ class BaseNetForget(BaseForgetEstimator):
         # a fresh net: moments, history and callbacks of training saw the rows that left
         self.estimator_ = with_parameters(net, params, classes=self._columns_)
         return removal
+
+    def _objective_targets(self):
+        """Class numbers of the rows of the objective in ``fit``; None for regression."""
+        if self._class_counts_ is None:
+            return None
+        counts = torch.from_numpy(self._class_counts_)
+        return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
     def _batch(self, net, rows):
         return RowBatch(*to_tensors(net, rows.X, self._net_target(rows.y)))

@@ -51,7 +51,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         Rows are drawn with probability proportional to their own curvature, weighted
         so that the expectation is the curvature of all.
     tol : float, default=0.1
-        Relative residual to which the solves are carried.
+        Relative residual to which the solves are carried, at most 0.5. What is
+        compensated is as accurate as this.
     max_products : int, default=100
         Products with the curvature in one solve, at most.
     n_steps : int, default=1
@@ -86,6 +87,11 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
 
+    Raises
+    ------
+    RemovalFailedError
+        In ``forget``, if no step could be computed; the estimator stays as it was.
+
     Warns
     -----
     RetrainAdvisedWarning
@@ -105,7 +111,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     :math:`N` stays the number of rows trained on in ``fit``, so that requests in turn add
     up to one request. "l1" looks for compensation among the ``n_curvature_rows`` rows of
     the largest gradients only. Between requests a cache keeps two numbers for each
-    retained row, the sizes of its curvature and of its gradient; it is never pickled.
+    retained row, the sizes of its curvature and of its gradient; it is never pickled, so
+    that a request after unpickling samples other rows and differs by that much.
 
     References
     ----------
@@ -187,7 +194,8 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
     tol : float, default=0.1
-        Relative residual to which the solves are carried.
+        Relative residual to which the solves are carried, at most 0.5. What is
+        compensated is as accurate as this.
     max_products : int, default=100
         Products with the curvature in one solve, at most.
     n_steps : int, default=1

@@ -18,6 +18,7 @@ from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import removal_step
 from sk_unlearn.base import Removal
+from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import RowwiseModel, directional_derivatives, rows_per_chunk
 from sk_unlearn.nets import (
     rowwise_model,
@@ -64,7 +65,7 @@ class BasePuma(BaseNetForget):
             Interval(RealNotInt, 0, 1, closed="neither"),
             None,
         ],
-        "tol": [Interval(Real, 0, 1, closed="neither")],
+        "tol": [Interval(Real, 0, 0.5, closed="right")],
         "max_products": [Interval(Integral, 1, None, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "performance": [callable, None],
@@ -201,7 +202,7 @@ class BasePuma(BaseNetForget):
                 compensation=self.compensation,
                 bound=self.max_weight,
                 strict=self.strict,
-                eligible=problem.trained if picked is None else None,
+                eligible=problem.trained if picked is None else problem.trained[picked],
                 chunk_size=problem.chunk_size,
             )
             reports.append(report)
@@ -251,7 +252,12 @@ class BasePuma(BaseNetForget):
 
     def _problem(self, net, retained):
         rows, trained = self._batch(net, retained), self._mask(net)
-        model = rowwise_model(net, y=rows.y[trained], params=self.params)
+        if not all(torch.isfinite(p).all() for p in net.module_.parameters()):
+            raise RemovalFailedError(
+                "The net has parameters that are not finite: its training diverged. Lower its "
+                "learning rate or scale the data, and fit again."
+            )
+        model = rowwise_model(net, y=self._objective_targets(), params=self.params)
         chunk_size = self.chunk_size or rows_per_chunk(model, model.parameters(), rows.X)
         return _Problem(net, model, rows, trained, retained.ids, chunk_size)
 

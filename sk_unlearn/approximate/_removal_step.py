@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from sk_unlearn.approximate._compensation import compensate
+from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import directional_derivatives, row_losses, weighted_gradient
 
 __all__ = ["StepReport", "removal_step"]
@@ -119,7 +120,7 @@ def removal_step(
 
     def reweigh():
         # a rough solve ranks and weighs rows well enough; the step has a solve of its own
-        toward = solve(slope, 3 * system.tol)
+        toward = solve(slope, min(3 * system.tol, 0.5))
         harm = float(toward.double() @ removed.double())
         slopes = directional_derivatives(
             model, params, candidates.X, candidates.y, toward, chunk_size=chunk_size
@@ -144,6 +145,7 @@ def removal_step(
     if reweighing is None:
         damage = None if slope is None else float(slope.double() @ step.double())
         reweighing = _Reweighing(damage)
+    _check_step(step, removed, solves[-1])
     moved = model.unflatten(model.flatten(params) + step)
     report = StepReport(
         n_forgotten=len(leaving),
@@ -159,6 +161,16 @@ def removal_step(
         forget_loss=_mean_loss(model, moved, leaving, chunk_size),
     )
     return moved, report
+
+
+def _check_step(step, removed, solved):
+    if torch.isfinite(step).all() and (step.any() or not removed.any()):
+        return
+    found = "moves nothing" if torch.isfinite(step).all() else "is not finite"
+    raise RemovalFailedError(
+        f"The removal step {found}, so nothing was forgotten ({solved.message}). Use "
+        "curvature='gauss_newton', raise damping, lower eta, or retrain."
+    )
 
 
 def _gradient(model, params, rows, weights=None, *, chunk_size):
