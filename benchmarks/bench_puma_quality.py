@@ -194,7 +194,7 @@ def count_products(stack, forgotten, retained):
             "EK-FAC": EKFACPreconditioner(*batch, damping=at),
             "Nyström, rank 50": NystromPreconditioner(matvec, b, damping=at),
         }
-        for n_columns in (n_rows // 3, COLUMNS_PER_ROW * n_rows):
+        for n_columns in (n_rows // 3, int(COLUMNS_PER_ROW * n_rows)):
             sampled = SampledPreconditioner(*batch, damping=at, n_columns=n_columns)
             inverses[f"sampled, {n_columns} columns"] = sampled
         for name, inverse in inverses.items():

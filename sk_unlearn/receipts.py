@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from sk_unlearn.utils._ids import python_scalar
+
 __all__ = ["ForgetCost", "ForgetLedger", "ForgetReceipt", "Guarantee"]
 
 
@@ -89,7 +91,8 @@ class ForgetReceipt:
         Wall-clock time of the request.
     solver : dict or None
         What the method reports about its own computation: iterations, residuals, sizes
-        of steps, predicted and actual effects.
+        of steps, predicted and actual effects. Losses are means over the rows that left:
+        after a request for one row, that row's own.
     advice : tuple of str
         Messages of :class:`~sk_unlearn.exceptions.RetrainAdvisedWarning`.
     digest_before, digest_after : str
@@ -197,6 +200,7 @@ class ForgetLedger(Sequence):
 
     def hash(self, key):
         """Keyed hash under which this ledger lists an id or a group."""
+        key = python_scalar(key)
         text = f"{type(key).__name__}:{key}".encode("utf-8", "surrogatepass")
         return blake2b(text, digest_size=16, key=self._key).hexdigest()
 
