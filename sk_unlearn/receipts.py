@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from sk_unlearn.utils._ids import python_scalar
-
 __all__ = ["ForgetCost", "ForgetLedger", "ForgetReceipt", "Guarantee"]
 
 
@@ -200,7 +198,8 @@ class ForgetLedger(Sequence):
 
     def hash(self, key):
         """Keyed hash under which this ledger lists an id or a group."""
-        key = python_scalar(key)
+        if isinstance(key, np.generic):
+            key = key.item()  # equal keys are listed once, whatever their type in NumPy
         text = f"{type(key).__name__}:{key}".encode("utf-8", "surrogatepass")
         return blake2b(text, digest_size=16, key=self._key).hexdigest()
 

@@ -132,3 +132,19 @@ def test_the_ledger_counts_like_a_set(requests):
         assert ledger.covers(NAMES[i]) == (i in gone)
     for j in range(4):
         assert ledger.rows_of_group(f"family-{j}") == sum(i % 4 == j for i in gone)
+
+
+@pytest.mark.parametrize("ids", [np.arange(20), NAMES])
+def test_numpy_scalars_name_the_same_row(ids):
+    ledger = ForgetLedger()
+    rows = make_rows(sample_id=ids, groups=ids)
+    ledger = ledger.add(make_receipt(sample_id=()), rows, np.array([3]))
+    scalar = np.array(ids.tolist())[3]
+    assert isinstance(scalar, np.generic)
+    assert ledger.covers(ids[3])
+    assert ledger.covers(scalar)
+    assert ledger.rows_of_group(scalar) == 1
+    assert ledger.hash(scalar) == ledger.hash(scalar.item())
+    clf = RetrainClassifier(LogisticRegression()).fit(X, y, sample_id=list(rows.sample_id))
+    assert clf.forget(sample_id=scalar).forget(sample_id=[scalar]).receipts_.covers(scalar)
+    assert clf.receipts_[-1].n_already_forgotten == 1

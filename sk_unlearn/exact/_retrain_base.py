@@ -5,15 +5,15 @@ from copy import deepcopy
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, column_or_1d, get_tags
 from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.nets import contains_net, find_nets, prepare, show_progress
 from sk_unlearn.receipts import ForgetCost, Guarantee
-from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
+from sk_unlearn.utils._inputs import check_labels, check_net_input, check_net_training_data
 from sk_unlearn.utils._seeding import derive_seed
 
 __all__ = ["BaseRetrain"]
@@ -38,6 +38,7 @@ class BaseRetrain(BaseForgetEstimator):
     def _check_training_data(self, X, y):
         if self.estimator is not None:
             self._refuse_trained_weights()
+            self._refuse_remembering_parts()
         if self._feeds_net:
             return check_net_training_data(self, X, y, classification=self._classification)
         if y is None:
@@ -48,8 +49,28 @@ class BaseRetrain(BaseForgetEstimator):
         check_consistent_length(X, y)
         if self._classification:
             y = column_or_1d(y, warn=True)
-            check_classification_targets(y)
+            check_labels(y)
         return X, y
+
+    def _refuse_remembering_parts(self):
+        """A retrain must not reuse what was learned from rows that can be forgotten."""
+        inner, owner = self._inner_estimator(), type(self).__name__
+        parts = {"": inner}
+        if hasattr(inner, "get_params"):
+            parts.update(inner.get_params(deep=True))
+        for name, value in parts.items():
+            where = f"{name or 'estimator'!r} in {owner}(estimator=...)"
+            if isinstance(value, FrozenEstimator):
+                raise ValueError(
+                    f"The FrozenEstimator {where} is not trained anew: it may have learned from "
+                    "rows that are forgotten later. Pass what it wraps, so that it is trained "
+                    f"here, or move it out: make_pipeline(FrozenEstimator(...), {owner}(...))."
+                )
+            if name.rpartition("__")[2] == "memory" and _is_cache(value):
+                raise ValueError(
+                    f"The cache {where} would keep what was computed from forgotten rows, got "
+                    f"{value!r}. Set it to None."
+                )
 
     def _check_fit_params(self, fit_params):
         if not fit_params:
@@ -117,6 +138,10 @@ class BaseRetrain(BaseForgetEstimator):
             tags.input_tags = inner.input_tags
             tags.target_tags.multi_output &= inner.target_tags.multi_output
         return tags
+
+
+def _is_cache(value):
+    return isinstance(value, str) or hasattr(value, "cache")
 
 
 def _set_random_states(estimator, seed):

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-__all__ = ["check_forget_mask", "check_keys", "check_sample_id"]
+__all__ = ["check_forget_mask", "check_keys", "check_sample_id", "python_scalar"]
+
+
+def python_scalar(key):
+    """Key as the Python object that equal keys of any NumPy type share."""
+    return key.item() if isinstance(key, np.generic) else key
 
 
 def check_keys(values, n_rows, *, name, owner):
@@ -18,11 +23,13 @@ def check_keys(values, n_rows, *, name, owner):
     Returns
     -------
     keys : ndarray of shape (n_rows,), integer or object (str) dtype
+        A copy.
 
     Raises
     ------
     ValueError
-        If the shape differs or a value is neither int nor str.
+        If the shape differs, a value is neither int nor str, or integers need more than 64
+        bits.
     """
     where = f"The {name!r} parameter of {owner}.fit"
     keys = _as_keys(values)
@@ -31,20 +38,32 @@ def check_keys(values, n_rows, *, name, owner):
             f"{where} must have shape (n_samples,) = ({n_rows},), got shape {keys.shape}."
         )
     if keys.dtype.kind in "iu":
-        return keys.astype(np.int64) if keys.dtype != np.uint64 else keys
+        return keys.astype(np.int64 if keys.dtype != np.uint64 else np.uint64)
     if keys.dtype.kind == "U":
         return keys.astype(object)
     if keys.dtype.kind == "O":
         if all(isinstance(key, str) for key in keys):
-            return keys
+            return _as_keys([python_scalar(key) for key in keys])
         if all(_is_integer(key) for key in keys):
-            return keys.astype(np.int64)
+            return _as_integers([int(key) for key in keys], where)
         odd = [key for key in keys if not isinstance(key, str) and not _is_integer(key)]
         got = repr(odd[0]) if odd else "a mixture of int and str"
         raise ValueError(f"{where} must be all int or all str, got {got}.")
     raise ValueError(
         f"{where} must be all int or all str, got dtype {keys.dtype} (first value {keys[:1]})."
     )
+
+
+def _as_integers(keys, where):
+    dtype = np.int64 if max(keys, default=0) < 2**63 else np.uint64
+    limits = np.iinfo(dtype)
+    for key in keys:
+        if not limits.min <= key <= limits.max:
+            raise ValueError(
+                f"{where} must hold integers of at most 64 bits, all of them int64 or all of "
+                f"them uint64, got {key}. Pass them as str instead."
+            )
+    return np.array(keys, dtype=dtype)
 
 
 def _is_integer(key):

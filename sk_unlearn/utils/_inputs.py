@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_net_input", "check_net_training_data"]
+__all__ = ["check_labels", "check_net_input", "check_net_training_data"]
 
 # the first one is what integers (images) become; floats keep their dtype and their memory
 _DTYPES = (np.float32, np.float64)
@@ -36,12 +36,31 @@ def check_net_training_data(estimator, X, y, *, classification):
         y_numeric=not classification,
     )
     if classification:
-        check_classification_targets(y)
+        check_labels(y)
     _check_magnitude(X, "X")
     if not classification:
         _check_magnitude(y, "y")
     estimator._row_shape_ = X.shape[1:]
     return X, y
+
+
+def check_labels(y):
+    """Refuse targets that are no labels, and labels of several types, which have no order.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+    """
+    if y.dtype.hasobject:
+        try:
+            np.unique(y)
+        except TypeError:
+            other = next((label for label in y if type(label) is not type(y[0])), y[-1])
+            raise ValueError(
+                f"The labels in y must be all str or all numbers, got {y[0]!r} of type "
+                f"{type(y[0]).__name__} and {other!r} of type {type(other).__name__}."
+            ) from None
+    check_classification_targets(y)
 
 
 def check_net_input(estimator, X):

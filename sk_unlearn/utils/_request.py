@@ -1,10 +1,12 @@
 """From what a caller asks to forget to rows of the training set."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from sk_unlearn.exceptions import ForgetRequestError
+from sk_unlearn.utils._ids import python_scalar
 
 __all__ = ["ForgetRequest", "resolve_request"]
 
@@ -146,12 +148,12 @@ def _slice_positions(asked, n_fit):
 def _by_id(rows, forgotten, sample_id):
     if rows.sample_id is None:
         try:
-            return _by_position(rows, _integers(sample_id, "sample_id"))
+            return _by_position(rows, _integers(sample_id))
         except ForgetRequestError as error:
             raise ForgetRequestError(
                 f"No sample_id was given to fit, so ids are positions: {error}"
             ) from None
-    asked = list(dict.fromkeys(_scalars(sample_id)))
+    asked = list(dict.fromkeys(_scalars(sample_id, "sample_id")))
     where = {key: row for row, key in enumerate(rows.sample_id.tolist())}
     absent = [key for key in asked if key not in where]
     for key in absent:
@@ -166,7 +168,7 @@ def _by_group(rows, forgotten, groups):
         raise ForgetRequestError(
             f"groups={groups!r} asks for groups, but no groups were given to fit."
         )
-    asked = list(dict.fromkeys(_scalars(groups)))
+    asked = list(dict.fromkeys(_scalars(groups, "groups")))
     present = set(rows.groups.tolist())
     n_already = 0
     for key in asked:
@@ -181,22 +183,29 @@ def _by_group(rows, forgotten, groups):
     return ForgetRequest(hit, len(hit) + n_already, n_already)
 
 
-def _scalars(values):
+def _scalars(values, name):
     """The ints and strs of a request, as Python objects."""
-    if isinstance(values, (str, int, np.integer)):
+    if isinstance(values, (str, bytes, np.generic)) or not isinstance(values, Iterable):
         values = [values]
-    values = values.tolist() if hasattr(values, "tolist") else list(values)
-    for key in values:
+    if getattr(values, "ndim", 1) != 1:
+        # a string of 0 dimensions would be read letter by letter, a table by column
+        raise ForgetRequestError(
+            f"{name} must be an int, a str or one-dimensional, got {values!r} of "
+            f"{values.ndim} dimensions."
+        )
+    values = values.tolist() if hasattr(values, "tolist") else values
+    keys = [python_scalar(key) for key in values]
+    for key in keys:
         if isinstance(key, bool) or not isinstance(key, (str, int)):
             raise ForgetRequestError(
-                f"Ids and groups must be int or str, got {key!r} of type {type(key).__name__}."
+                f"{name} must hold int or str, got {key!r} of type {type(key).__name__}."
             )
-    return values
+    return keys
 
 
-def _integers(values, name):
-    keys = _scalars(values)
+def _integers(sample_id):
+    keys = _scalars(sample_id, "sample_id")
     for key in keys:
         if isinstance(key, str):
-            raise ForgetRequestError(f"{name} must be int, got {key!r}.")
-    return np.array(keys, dtype=np.int64)
+            raise ForgetRequestError(f"sample_id must be int, got {key!r}.")
+    return keys  # a list: it also holds the integers that no array does

@@ -7,7 +7,7 @@ import numpy as np
 
 from sk_unlearn.exceptions import TrainingDataChangedError
 from sk_unlearn.utils._fingerprint import fingerprint
-from sk_unlearn.utils._sklearn import safe_indexing
+from sk_unlearn.utils._take import take_rows
 
 __all__ = ["TrainingRows"]
 
@@ -92,7 +92,7 @@ class TrainingRows:
         """
 
         def pick(value):
-            return None if value is None else safe_indexing(value, indices)
+            return None if value is None else take_rows(value, indices)
 
         return replace(
             self,

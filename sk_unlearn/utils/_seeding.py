@@ -84,7 +84,10 @@ def keyed_uniform(seed, component, ids):
     if ids.dtype.kind in "iu":
         return _splitmix64(ids.astype(np.uint64), key) * 2.0**-64
     salt = key.to_bytes(8, "little")
-    words = b"".join(blake2b(str(i).encode(), digest_size=8, key=salt).digest() for i in ids)
+    words = b"".join(
+        blake2b(str(i).encode("utf-8", "surrogatepass"), digest_size=8, key=salt).digest()
+        for i in ids
+    )
     return np.frombuffer(words, dtype="<u8") * 2.0**-64
 
 

@@ -1,18 +1,24 @@
 import os
+import pickle
 import signal
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn import config_context
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback
@@ -288,3 +294,67 @@ def test_missing_targets_are_refused():
         RetrainClassifier(LogisticRegression()).fit(X, TARGET)
     with pytest.raises(ValueError, match="inconsistent"):
         RetrainClassifier(LogisticRegression()).fit(X, y[:-1])
+
+
+def test_labels_of_several_types_are_refused():
+    mixed = np.array(["a", 1, 2] * 10, dtype=object)
+    for estimator in (LogisticRegression(), net(), None):
+        for labels, other in ((mixed, 1), (np.roll(mixed, 1), "'a'")):
+            with pytest.raises(ValueError, match=rf"labels in y must .* and {other} of type"):
+                RetrainClassifier(estimator).fit(X, labels)
+
+
+def test_frozen_parts_are_refused():
+    frozen = FrozenEstimator(StandardScaler().fit(X))
+    for kind, model in ((RetrainClassifier, LogisticRegression), (RetrainRegressor, Ridge)):
+        for inner in (
+            make_pipeline(frozen, model()),
+            make_pipeline(make_pipeline(frozen), model()),
+            FrozenEstimator(make_pipeline(frozen, model()).fit(X, y)),
+        ):
+            with pytest.raises(ValueError, match=r"'.*frozenestimator' in Retrain.* move it out"):
+                kind(inner).fit(X, y)
+    inside = RetrainClassifier(LogisticRegression())
+    check = make_pipeline(frozen, inside).fit(X, y)[-1].forget([0])
+    oracle = LogisticRegression().fit(frozen.transform(X)[1:], y[1:])
+    assert np.array_equal(check.predict_proba(X), oracle.predict_proba(X))
+
+
+@pytest.mark.parametrize("kind", [str, joblib.Memory])
+def test_caches_are_refused(kind, tmp_path):
+    cached = make_pipeline(StandardScaler(), LogisticRegression(), memory=kind(tmp_path))
+    for inner, name in ((cached, "memory"), (make_pipeline(cached), "pipeline__memory")):
+        with pytest.raises(ValueError, match=f"cache '{name}' in RetrainClassifier.* to None"):
+            RetrainClassifier(inner).fit(X, y)
+    assert not list(tmp_path.rglob("*.pkl"))
+
+
+def test_a_stack_equals_one_fitted_on_the_rest():
+    stack = StackingClassifier(
+        [("linear", LogisticRegression()), ("forest", RandomForestClassifier(3, random_state=0))]
+    )
+    clf = RetrainClassifier(stack).fit(X, y).forget([0, 4])
+    kept = np.setdiff1d(np.arange(30), [0, 4])
+    oracle = clone(stack).fit(X[kept], y[kept])
+    assert np.array_equal(clf.predict_proba(X), oracle.predict_proba(X))
+
+
+@pytest.mark.parametrize("form", ["coo", "dia", "bsr", "csr", "csc"])
+def test_sparse_formats_equal_the_dense_rows(form):
+    clf = RetrainClassifier(LogisticRegression())
+    clf.fit(sparse.csr_matrix(X).asformat(form), y).forget([0, 4]).forget([5])
+    dense = RetrainClassifier(LogisticRegression()).fit(X, y).forget([0, 4, 5])
+    assert np.allclose(clf.predict_proba(X), dense.predict_proba(X), atol=1e-4)
+
+
+def test_categories_that_only_forgotten_rows_had_leave_no_trace():
+    frame = pd.DataFrame(
+        {"a": X[:, 0], "who": pd.Categorical([f"name-{i:02}" for i in range(30)])}
+    )
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["who"]))
+    clf = RetrainClassifier(make_pipeline(encoder, LogisticRegression())).fit(frame, y)
+    assert b"name-07" in pickle.dumps(clf)
+    clf.forget([7])
+    assert b"name-07" not in pickle.dumps(clf)
+    assert b"name-08" in pickle.dumps(clf)
+    assert clf.predict(frame).shape == (30,)

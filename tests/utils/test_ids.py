@@ -67,3 +67,31 @@ def test_forget_masks():
             check_forget_mask(bad, 2, owner="Net")
     with pytest.raises(ValueError, match="marks all 2 rows"):
         check_forget_mask([True, True], 2, owner="Net")
+
+
+@pytest.mark.parametrize("kind", [list, lambda values: np.array(values, dtype=object)])
+def test_integers_of_64_bits_are_kept_and_others_named(kind):
+    for values in ([0, 2**64 - 1], [2**63], [-(2**63), 2**63 - 1]):
+        assert keys(kind(values)).tolist() == values
+    for values, odd in (([1, 2**70], 2**70), ([1, -(2**70)], -(2**70)), ([-1, 2**63], -1)):
+        with pytest.raises(ValueError, match=f"parameter of Net.fit .*64 bits.*got {odd}"):
+            keys(kind(values))
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [1, 2]])
+def test_numpy_scalars_become_python_ones(values):
+    scalars = list(np.array(values))
+    for given_keys in (scalars, np.array(scalars, dtype=object)):
+        assert [type(key) for key in keys(given_keys).tolist()] == [type(values[0])] * 2
+    assert type(scalars[0]) is not type(values[0])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, object])
+def test_keys_are_the_estimators_own(dtype):
+    names = ["a", "b"] if dtype is object else [1, 2]
+    values = np.array([np.array(names)[0], names[1]], dtype=dtype)
+    before = list(values)
+    found = keys(values)
+    assert [type(key) for key in values] == [type(key) for key in before]
+    values[0] = values[1]
+    assert found.tolist() == names

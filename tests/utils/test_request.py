@@ -1,7 +1,9 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,3 +132,53 @@ def test_forgotten_keys_are_counted():
 def test_exactly_one_parameter(given):
     with pytest.raises(ForgetRequestError, match="Exactly one of X_idx, sample_id and groups"):
         resolve_request(make_rows(), NOBODY, **given)
+
+
+@pytest.mark.parametrize("name", ["sample_id", "groups"])
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "offender"),
+    [
+        (1.5, r"1\.5"),
+        (3.0, r"3\.0"),
+        (np.float64(3), r"3\.0"),
+        (np.array(3), r"array\(3\)"),
+        (np.array("abc"), "'abc'"),
+        (np.array([[1]]), "1"),
+        (pd.DataFrame({"a": [1]}), "2 dimensions"),
+        (b"a", "b'a'"),
+        (2**70, str(2**70)),
+        ([-(2**70)], str(-(2**70))),
+        ([np.True_], "True"),
+    ],
+)
+def test_bad_keys_are_named(name, named, asked, offender):
+    letters = np.array(list("abcdefghijkl"), dtype=object)
+    keys = letters if named else np.arange(N)
+    with pytest.raises(ForgetRequestError, match=offender):
+        resolve_request(make_rows(sample_id=keys, groups=keys), NOBODY, **{name: asked})
+    if name == "sample_id":
+        with pytest.raises(ForgetRequestError, match=offender):
+            resolve_request(make_rows(), NOBODY, sample_id=asked)
+
+
+@pytest.mark.parametrize("name", ["sample_id", "groups"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        torch.tensor([3]),
+        np.int8(3),
+        np.uint64(3),
+        [np.int64(3), 3],
+        np.array([3], object),
+        {3},
+        (3,),
+    ],
+)
+def test_numpy_scalars_are_keys(name, asked):
+    rows = make_rows(sample_id=np.arange(N), groups=np.arange(N))
+    assert resolve_request(rows, NOBODY, **{name: asked}).hit.tolist() == [3]
+    letters = np.array(list("abcdefghijkl"), dtype=object)
+    rows = make_rows(sample_id=letters, groups=letters)
+    for asked in (np.str_("d"), [np.str_("d"), "d"], np.array(["d"]), pd.Series(["d"])):
+        assert resolve_request(rows, NOBODY, **{name: asked}).hit.tolist() == [3]

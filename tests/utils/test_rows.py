@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,3 +80,51 @@ def test_containers_keep_their_kind(convert):
     whole = X.toarray() if sparse.issparse(X) else np.asarray(X)
     assert np.array_equal(dense, whole[[1, 4]])
     taken.verify("Net")
+
+
+@pytest.mark.parametrize("kind", [sparse.coo_matrix, sparse.coo_array, sparse.dia_matrix])
+def test_sparse_formats_without_rows_become_csr(kind):
+    X = np.diag(np.arange(1.0, N + 1))
+    for data in (kind(X), kind(sparse.csr_matrix(X)).tobsr()):
+        taken = borrow(data).take(np.array([1, 4]))
+        assert taken.X.format == "csr"
+        assert np.array_equal(taken.X.toarray(), X[[1, 4]])
+
+
+def secrets(**options):
+    return pd.Categorical([f"secret-{i}" for i in range(N)], **options)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.RangeIndex(N),
+        pd.Index([f"secret-{i}" for i in range(N)]),
+        pd.CategoricalIndex(secrets()),
+        pd.MultiIndex.from_product([[0, 1], [f"secret-{i}" for i in range(N // 2)]]),
+        pd.MultiIndex.from_arrays([secrets(), np.arange(N)]),
+    ],
+)
+def test_frames_keep_no_names_of_rows_that_left(index):
+    frame = pd.DataFrame(
+        {
+            "a": np.arange(N, dtype=np.int16),
+            "b": secrets(ordered=True),
+            "c": np.arange(N) / 10,
+            "d": [f"secret-{i}" for i in range(N)],
+        },
+        index=index,
+    )
+    y = pd.Series(secrets(), index=index)
+    rows = borrow(frame, y, fit_params={"weight": y, "both": frame})
+    left = rows.take(np.array([1, 6]))
+    content = pickle.dumps(left)
+    gone = {0, 2, 3, 4, 5, 7, 8, 9} - ({1} if isinstance(index, pd.MultiIndex) else set())
+    for i in gone:
+        assert f"secret-{i}".encode() not in content
+    pd.testing.assert_frame_equal(left.X, frame.iloc[[1, 6]], check_categorical=False)
+    pd.testing.assert_series_equal(left.y, y.iloc[[1, 6]], check_categorical=False)
+    assert left.X["b"].cat.ordered
+    assert left.X["b"].cat.categories.tolist() == ["secret-1", "secret-6"]
+    assert frame["b"].cat.categories.size == y.cat.categories.size == N
+    rows.verify("Net")

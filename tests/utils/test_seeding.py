@@ -115,3 +115,9 @@ def test_blocks_in_threads_take_turns_and_may_be_nested():
     assert outer(9) == (expected[:3], after)
     nested = Parallel(n_jobs=2, backend="threading")(delayed(outer)(seed) for seed in (9, 9))
     assert nested == [(expected[:3], after)] * 2
+
+
+def test_any_string_is_an_id():
+    first, second = keyed_uniform(0, "split", np.array(["\ud800", "\ud801"], dtype=object))
+    assert 0 <= first < 1
+    assert first != second

@@ -1,0 +1,53 @@
+"""Copies of some rows of any container that hold nothing of the other rows."""
+
+from scipy import sparse
+
+from sk_unlearn.utils._sklearn import safe_indexing
+
+__all__ = ["take_rows"]
+
+_NOT_INDEXABLE = ("bsr", "coo", "dia")
+
+
+def take_rows(data, indices):
+    """Copy some rows.
+
+    Categories and levels of pandas objects that no copied row has are dropped: they name
+    rows that are gone. Sparse formats without row access become CSR.
+
+    Parameters
+    ----------
+    data : array-like, sparse matrix, DataFrame or Series
+    indices : ndarray of int
+
+    Returns
+    -------
+    taken : container of the same kind
+    """
+    if sparse.issparse(data) and data.format in _NOT_INDEXABLE:
+        data = data.tocsr()
+    taken = safe_indexing(data, indices)
+    return _pruned(taken) if hasattr(taken, "iloc") else taken
+
+
+def _pruned(taken):
+    """Pandas object without unused categories and levels."""
+    index = _pruned_index(taken.index)
+    if index is not taken.index:
+        taken = taken.set_axis(index, axis=0)
+    if hasattr(taken, "cat"):  # a categorical Series
+        return taken.cat.remove_unused_categories()
+    for column, dtype in enumerate(getattr(taken, "dtypes", ()) if taken.ndim == 2 else ()):
+        if hasattr(dtype, "categories"):
+            used = taken.iloc[:, column].cat.remove_unused_categories()
+            taken.isetitem(column, used)
+    return taken
+
+
+def _pruned_index(index):
+    if hasattr(index, "levels"):
+        index = index.remove_unused_levels()
+        return index.set_levels([_pruned_index(level) for level in index.levels])
+    if hasattr(index, "remove_unused_categories"):
+        return index.remove_unused_categories()
+    return index
