@@ -1,8 +1,10 @@
 """Training on what remains, whatever the wrapped estimator is."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
+from joblib import parallel_config
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -114,10 +116,15 @@ class BaseRetrain(BaseForgetEstimator):
         y = self._encode(rows.y) if self._net_inside_ else rows.y
         if self.verbose:
             show_progress(estimator)
-        self.estimator_ = prepare(estimator).fit(rows.X, y, **rows.fit_params)
+        with self._in_turn():
+            self.estimator_ = prepare(estimator).fit(rows.X, y, **rows.fit_params)
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes()
+
+    def _in_turn(self):
+        """Keep nets of an inner ensemble in this process, where their draws are seeded."""
+        return parallel_config(backend="sequential") if self._net_inside_ else nullcontext()
 
     def _copy_input_attributes(self):
         for name in ("n_features_in_", "feature_names_in_"):

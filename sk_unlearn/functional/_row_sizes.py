@@ -82,7 +82,7 @@ def row_sizes(
             scores = model.forward(params, X[chunk])
         score_curvature = ScoreCurvature(model.loss, scores, y[chunk])
         trace = score_curvature.dense().diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(0)
-        slope = score_curvature.slope.flatten(1).square().sum(dim=1)
+        slope = score_curvature.slope.reshape(len(scores), -1).square().sum(dim=1)
         if X.is_floating_point():
             reach = 1 + X[chunk].flatten(1).square().sum(dim=1)
             trace, slope = trace * reach, slope * reach

@@ -241,7 +241,8 @@ class SampledPreconditioner:
         if self.n_columns == 0:
             return r / self.damping
         tangents = self.model.unflatten(r)
-        image = torch.cat([linear.jvp(tangents) for linear in self._linear]).flatten(1)
+        image = torch.cat([linear.jvp(tangents) for linear in self._linear])
+        image = image.reshape(len(image), -1)
         picked = (self._root.mT @ image.unsqueeze(2))[self._row_of, self._column_of, 0]
         solved = torch.cholesky_solve((self._gain * picked)[:, None], self._factor)[:, 0]
         spread = self._root.new_zeros(len(image), self._root.shape[2])

@@ -62,7 +62,7 @@ class ScoreCurvature:
         for k in range(self.n_scores):
             unit = torch.zeros(n_rows, self.n_scores).to(self._scores)
             unit[:, k] = 1
-            columns.append(self.product(unit.view_as(self._scores)).flatten(1))
+            columns.append(self.product(unit.view_as(self._scores)).reshape(unit.shape))
         return torch.stack(columns, dim=2) if n_rows else self._scores.new_zeros(0, 0, 0)
 
     def product(self, direction: Tensor) -> Tensor:
@@ -93,16 +93,23 @@ class ScoreCurvature:
         inverse_root = torch.where(values > floor, values.clamp_min(floor).rsqrt(), 0.0)
         return image @ (vectors * inverse_root.unsqueeze(1))
 
-    def refuse_linear(self) -> None:
-        """Raise if the loss has no curvature in the scores, here or at zero scores."""
+    def _is_curved(self) -> bool:
         probe = torch.arange(1.0, self.n_scores + 1).to(self._scores)
-        probe = probe.view(self._scores[:1].shape).expand_as(self._scores)
-        if len(self._scores) == 0 or self.product(probe).any():
+        return bool(self.product(probe.view_as(self._scores[:1]).expand_as(self._scores)).any())
+
+    def refuse_linear(self) -> None:
+        """Raise if the loss has no curvature in the scores: here, at zero, and at no residual."""
+        if len(self._scores) == 0 or self._is_curved():
             return
-        # Saturated scores have none either, without being at fault.
-        origin = ScoreCurvature(self._loss, torch.zeros_like(self._scores), self._y)
+        # Saturated scores have none either, nor large residuals of Huber's loss, without being
+        # at fault.
+        points = [torch.zeros_like(self._scores)]
+        if self._y.is_floating_point() and self._y.numel() == self._scores.numel():
+            points.append(self._y.reshape(self._scores.shape).to(self._scores))
+        others = [ScoreCurvature(self._loss, point, self._y) for point in points]
         # A constant loss (cross entropy of a single class) has no slope that could be lost.
-        if origin._slope.any() and not origin.product(probe).any():
+        sloped = any(other._slope.any() for other in others)
+        if sloped and not any(other._is_curved() for other in others):
             raise UnsupportedNetError(
                 "the loss is linear in the scores, so the Gauss-Newton matrix is zero. Put the "
                 "last non-linearity into the loss: cross entropy in place of NLLLoss "

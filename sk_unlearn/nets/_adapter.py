@@ -184,8 +184,10 @@ def with_parameters(net, parameters, *, classes=None):
     """Fresh net with the same settings and given parameters.
 
     Nothing of the old net's training comes along: no optimiser moments, history, callback
-    state or gradients. Parameters that are not given, and buffers, are copied from it;
-    BatchNorm statistics thereby keep a trace of every row the net was trained on.
+    state or gradients, and no batch that the module kept as an attribute (unless skorch
+    trained the user's own instance in place, which cannot be built anew). Parameters that
+    are not given, and buffers, are copied from it; BatchNorm statistics thereby keep a trace
+    of every row the net was trained on.
 
     Parameters
     ----------
@@ -211,16 +213,49 @@ def with_parameters(net, parameters, *, classes=None):
     with isolated_rng(0):
         fresh.initialize()
     for name in net._modules:
-        module = copy_module(net, name)
+        module = _rebuilt(net, fresh, name)
         if name == "module":
             _write(module, parameters)
             if trains_instance(net):
                 fresh.module = module  # skorch trains an instance in place: it is not a template
-        setattr(fresh, f"{name}_", fresh.torch_compile(module, name=name))
+        if module is not bare_module(getattr(fresh, f"{name}_")):
+            setattr(fresh, f"{name}_", fresh.torch_compile(module, name=name))
     fresh.initialize_optimizer()
     if classes is not None:
         fresh.classes_inferred_ = classes
     return fresh
+
+
+def _rebuilt(net, fresh, name):
+    """The fresh net's module in the old one's state, or a copy where they are not alike."""
+    old, new = (bare_module(getattr(each, f"{name}_")) for each in (net, fresh))
+    if trains_instance(net) or _layout(old) != _layout(new):
+        return copy_module(net, name)
+    new.load_state_dict(old.state_dict())
+    parts = dict(old.named_modules())
+    for path, part in new.named_modules():
+        _copy_settings(parts[path], part)
+    for parameter, source in zip(new.parameters(), old.parameters(), strict=True):
+        parameter.requires_grad_(source.requires_grad)
+    return new
+
+
+def _layout(module):
+    parts = {path: type(part) for path, part in module.named_modules()}
+    state = module.state_dict()
+    tensors = {k: (v.shape, v.dtype, v.device) for k, v in state.items() if torch.is_tensor(v)}
+    return parts, tensors, set(state)
+
+
+def _copy_settings(old, new):
+    """Copy numbers and constant tensors that a new module has too: no batch is among them."""
+    for values, source in ((vars(new), vars(old)), (new._buffers, old._buffers)):
+        for key, value in values.items():
+            known = source.get(key)
+            if torch.is_tensor(value) and torch.is_tensor(known) and known.shape == value.shape:
+                values[key] = known.detach().clone()
+            elif isinstance(value, (bool, int, float)) and isinstance(known, (bool, int, float)):
+                values[key] = known
 
 
 def _write(module, parameters):

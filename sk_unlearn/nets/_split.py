@@ -140,7 +140,7 @@ def _ask(net, X, y):
         return everything, None, None, (everything, None)
     if type(net).get_split_datasets is NeuralNet.get_split_datasets:
         root = Dataset(X, y)
-        train_set, valid_set = net.train_split(root, y)
+        train_set, valid_set = _split(net, root, y)
     else:
         root = None
         train_set, valid_set = net.get_split_datasets(X, y)
@@ -159,6 +159,17 @@ def _ask(net, X, y):
     if len(np.intersect1d(train, valid)):
         raise _unclear(net, "some rows are both trained on and held out")
     return np.sort(train), np.sort(valid), None, (train, valid)
+
+
+def _split(net, root, y):
+    try:
+        return net.train_split(root, y)
+    except ValueError as error:
+        raise UnsupportedNetError(
+            f"The train_split of {type(net).__name__} cannot split this target: {error} "
+            "A stratified split reads class labels: for real targets use NeuralNetRegressor, "
+            "or set train_split=None."
+        ) from error
 
 
 def _rows_of(X):

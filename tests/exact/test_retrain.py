@@ -13,7 +13,8 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import cross_validate
@@ -358,3 +359,21 @@ def test_categories_that_only_forgotten_rows_had_leave_no_trace():
     assert b"name-07" not in pickle.dumps(clf)
     assert b"name-08" in pickle.dumps(clf)
     assert clf.predict(frame).shape == (30,)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_nets_in_an_ensemble_are_seeded_whatever_its_n_jobs(n_jobs):
+    X, y = make_classification(60, 6, n_informative=4, n_classes=3, random_state=0)
+    net = NeuralNetClassifier(
+        MLP,
+        module__n_features=6,
+        module__n_outputs=3,
+        criterion=torch.nn.CrossEntropyLoss,
+        max_epochs=2,
+        train_split=None,
+        verbose=0,
+    )
+    votes = VotingClassifier([("a", net), ("b", net)], voting="soft", n_jobs=n_jobs)
+    forgotten = RetrainClassifier(votes, random_state=0).fit(X, y).forget([3])
+    fresh = RetrainClassifier(votes, random_state=0).fit(np.delete(X, 3, 0), np.delete(y, 3))
+    assert np.array_equal(forgotten.predict_proba(X), fresh.predict_proba(X))

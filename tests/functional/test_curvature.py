@@ -98,6 +98,19 @@ def test_losses_linear_in_the_scores_are_refused(make, loss):
         GaussNewtonOperator(linear, params, X, y).matvec(model.flatten(params))
 
 
+@pytest.mark.parametrize("kind", [nn.HuberLoss, nn.SmoothL1Loss, nn.L1Loss])
+def test_large_residuals_do_not_make_a_loss_linear(make, kind):
+    model, params, X, _ = make("linear")
+    y = torch.full((len(X), 3), 100.0, dtype=torch.float64)
+    loss = kind(reduction="none")
+    rows = RowwiseModel(model.module, lambda s, y: loss(s, y).mean(dim=1)), params, X, y
+    if kind is nn.L1Loss:
+        with pytest.raises(UnsupportedNetError, match="linear in the scores"):
+            GaussNewtonOperator(*rows).matvec(model.flatten(params))
+    else:
+        assert not GaussNewtonOperator(*rows).matvec(model.flatten(params)).any()
+
+
 def test_saturated_scores_are_not_mistaken_for_a_linear_loss(make):
     model, params, X, y = make("linear")
     params["bias"][0] += 1e5

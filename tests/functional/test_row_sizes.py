@@ -6,12 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sk_unlearn.functional import (
+    EKFACPreconditioner,
     GaussNewtonOperator,
     RowwiseModel,
+    SampledPreconditioner,
     row_sizes,
     sample_rows,
     weighted_gradient,
 )
+from sk_unlearn.functional._score_curvature import ScoreCurvature
 
 from .conftest import seeded
 
@@ -58,3 +61,28 @@ def test_sample_is_stable_when_other_rows_leave():
     after, _ = sample_rows(size[10:], 200, draw[10:])
     kept = set((before[before >= 10]).tolist())
     assert len(kept ^ set((after + 10).tolist())) < 10
+
+
+def test_scores_without_columns_count_as_one_column():
+    net = seeded(lambda: torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh()).double())
+    net.append(seeded(lambda: torch.nn.Linear(4, 1).double())).eval()
+    X = torch.arange(15.0, dtype=torch.float64).reshape(5, 3).sin()
+    y = (X[:, 0] > 0).double()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    flat = RowwiseModel(net, lambda s, y: loss(s, y, reduction="none"), scores=lambda s: s[:, 0])
+    wide = RowwiseModel(net, lambda s, y: loss(s[:, 0], y, reduction="none"))
+    got, expected = (
+        [
+            *row_sizes(model, params, X, y, chunk_size=2),
+            ScoreCurvature(model.loss, model.forward(params, X), y).dense(),
+            ScoreCurvature(model.loss, model.forward(params, X), y).root(),
+            SampledPreconditioner(model, params, X, y, damping=0.1)(direction),
+            EKFACPreconditioner(model, params, X, y, damping=0.1)(direction),
+            GaussNewtonOperator(model, params, X, y).matvec(direction),
+        ]
+        for model, params, direction in (
+            (m, m.parameters(), torch.arange(21.0, dtype=torch.float64).cos())
+            for m in (flat, wide)
+        )
+    )
+    torch.testing.assert_close(got, expected)
