@@ -11,6 +11,11 @@ from sk_unlearn.functional import directional_derivatives, row_losses, weighted_
 __all__ = ["StepReport", "removal_step"]
 
 
+# Of a step, in norms of the parameters. A longer one, far outside of any expansion, would
+# let a few requests in turn drive the parameters out of the range of floats.
+MAX_LENGTH = 1.0
+
+
 @dataclass(frozen=True)
 class StepReport:
     """Measurements of one step; all losses are means over rows.
@@ -26,7 +31,7 @@ class StepReport:
     unmet : float
         Share of the damage that the weights could not compensate.
     step_ratio : float
-        Norm of the step over the norm of the parameters.
+        Norm of the step over the norm of the parameters. A step above 1 was cut to 1.
     criterion_before, criterion : float or None
         Before and after the step.
     criterion_change_predicted : float or None
@@ -146,6 +151,9 @@ def removal_step(
         damage = None if slope is None else float(slope.double() @ step.double())
         reweighing = _Reweighing(damage)
     _check_step(step, removed, solves[-1])
+    length = float(step.norm() / model.flatten(params).norm())
+    if length > MAX_LENGTH:
+        step = step * (MAX_LENGTH / length)
     moved = model.unflatten(model.flatten(params) + step)
     report = StepReport(
         n_forgotten=len(leaving),
@@ -153,7 +161,7 @@ def removal_step(
         damage=reweighing.harm,
         n_weighted=reweighing.n_weighted,
         unmet=reweighing.unmet / abs(reweighing.harm) if reweighing.unmet else 0.0,
-        step_ratio=float(step.norm() / model.flatten(params).norm()),
+        step_ratio=length,
         criterion_before=None if criterion is None else criterion.value(params),
         criterion=None if criterion is None else criterion.value(moved),
         criterion_change_predicted=None if slope is None else float(slope @ step),

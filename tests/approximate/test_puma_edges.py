@@ -48,6 +48,7 @@ def test_class_weights_keep_the_divisor_of_fit(rows):
         Softmax, criterion__weight=WEIGHT.double(), optimizer__weight_decay=0.01, batch_size=-1
     )
     settings = {"compensation": None, "validation_fraction": None, "n_curvature_rows": None}
+    settings |= {"eta": 0.1}  # short enough not to be cut
     clf = PumaClassifier(weighted, random_state=0, damping=1e-3, tol=1e-10, **settings).fit(X, y)
     before = flat(clf)
     W, Y = WEIGHT.double(), torch.from_numpy(y)
@@ -63,7 +64,7 @@ def test_class_weights_keep_the_divisor_of_fit(rows):
     hessian = torch.autograd.functional.hessian(lambda t: objective(t, kept), before)
     slope = torch.autograd.functional.jacobian(lambda t: objective(t, ~kept), before)
     ridge = (0.01 + 1e-3) * torch.eye(21, dtype=torch.float64)
-    step = torch.linalg.solve(hessian + ridge, slope)
+    step = torch.linalg.solve(hessian + ridge, 0.1 * slope)
     np.testing.assert_allclose(flat(clf.forget(leaving)) - before, step, rtol=1e-6, atol=1e-12)
 
 
@@ -77,6 +78,15 @@ def test_a_step_that_cannot_be_computed_raises_and_changes_nothing(rows):
     assert len(clf.receipts_) == 0
     clf.set_params(curvature="gauss_newton", damping=1e-2).forget(range(12))
     assert clf.receipts_[-1].n_forgotten == 12
+
+
+def test_a_step_longer_than_the_parameters_is_cut(rows):
+    X, y = rows
+    clf = PumaClassifier(net(Softmax), random_state=0, compensation=None, damping=1e-6).fit(X, y)
+    before = flat(clf)
+    clf.set_params(eta=1e4).forget(np.setdiff1d(np.arange(20), clf.validation_indices_))
+    assert clf.receipts_[-1].solver["steps"][0]["step_ratio"] > 1
+    assert float((flat(clf) - before).norm()) <= float(before.norm()) * (1 + 1e-9)
 
 
 def test_a_diverged_net_is_named(rows):
