@@ -122,7 +122,9 @@ def test_inputs_are_cast_to_the_nets_dtype(data, inputs):
 
 def test_integers_reach_an_embedding_as_they_are():
     X = np.random.RandomState(0).randint(0, 9, (N, 4))
-    prepare(make(Embedded)).fit(X, X[:, 0] % 3)
+    net = prepare(make(Embedded)).fit(X, X[:, 0] % 3)
+    assert net.get_dataset(X).tensors[0].dtype == torch.int64
+    assert np.isfinite(net.history[:, "train_loss"]).all()
 
 
 class Embedded(nn.Module):
@@ -136,7 +138,10 @@ class Embedded(nn.Module):
 
 def test_binary_cross_entropy_gets_float_targets(data):
     net = make(MLP, NeuralNetBinaryClassifier, module__n_outputs=1)
-    prepare(net).fit(data[0].astype(np.float64), (data[1] > 0).astype(np.int64))
+    X, y = data[0].astype(np.float64), (data[1] > 0).astype(np.int64)
+    prepare(net).fit(X, y)
+    assert net.get_dataset(X, y).tensors[1].dtype == torch.float32
+    assert np.isfinite(net.history[:, "train_loss"]).all()
 
 
 @pytest.mark.parametrize(("module", "ndim"), [(MLP, 1), (MLP, 2), (Squeezed, 1), (Squeezed, 2)])
