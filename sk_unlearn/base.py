@@ -19,8 +19,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn.exceptions import RetrainAdvisedWarning, UnsupportedNetError
 from sk_unlearn.nets import carries_training, find_nets, raise_interrupts
+from sk_unlearn.nets._inspect import state_loader
 from sk_unlearn.receipts import ForgetCost, ForgetLedger, ForgetReceipt, Guarantee
 from sk_unlearn.utils._digest import state_digest
+from sk_unlearn.utils._fingerprint import fingerprint
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
 from sk_unlearn.utils._request import resolve_request
 from sk_unlearn.utils._rows import TrainingRows
@@ -117,7 +119,11 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
         with draft._computing():
             draft._fit_rows(rows)
         if mask is not None:
-            draft = draft._forgotten(draft._resolve(mask))
+            try:
+                draft = draft._forgotten(draft._resolve(mask))
+            except BaseException:
+                draft._discard()
+                raise
         self._publish(draft)
         return self
 
@@ -209,7 +215,7 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             sample_id = check_sample_id(sample_id, n_rows, owner=owner)
         if groups is not None:
             groups = check_keys(groups, n_rows, name="groups", owner=owner)
-        fit_params = self._check_fit_params(fit_params)
+        fit_params = {**self._check_fit_params(fit_params), **self._shared_groups(groups)}
         rows = TrainingRows.borrow(
             X, y, n_rows, sample_id=sample_id, groups=groups, fit_params=fit_params
         )
@@ -227,9 +233,21 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             )
         return {}
 
+    def _shared_groups(self, groups):
+        """Return ``groups`` as a fit parameter of the wrapped estimator where it asks for them."""
+        return {}
+
     def _refuse_trained_weights(self):
         """Training must not start from weights that saw rows that can be forgotten."""
         inner = self._inner_estimator()
+        loader = state_loader(inner)
+        if loader is not None:
+            raise UnsupportedNetError(
+                f"The callback {loader} of the net in {type(self).__name__}(estimator=...) loads "
+                "weights from a file that an earlier training may have written, from rows that "
+                "are forgotten since. Remove it. To keep the best epoch, use "
+                "EarlyStopping(load_best=True), which holds it in memory."
+            )
         instances = [net for net in find_nets(inner) if isinstance(net.module, torch.nn.Module)]
         if carries_training(inner) or (self._is_adopted and instances):
             raise UnsupportedNetError(
@@ -291,6 +309,20 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             if name.endswith("_") and not name.startswith("_") and name != "receipts_"
         }
 
+    def _exact_state(self):
+        """What must equal a fresh fit on the retained rows; read by ``check_exact_forget``.
+
+        Every attribute but ``receipts_``, by name. Override it to show, under the same name,
+        the content of an object that differs for another reason, such as files under random
+        names; leaving a name out fails the check.
+        """
+        rows, state = self._rows_, dict(vars(self))
+        del state["receipts_"]
+        # positions are those of the last fit, and a checksum is of borrowed arrays only
+        data = fingerprint(rows.X), fingerprint(rows.y)
+        state["_rows_"] = (*data, rows.sample_id, rows.groups, rows.fit_params)
+        return state
+
     def _draft(self, *, learned=True):
         draft = object.__new__(type(self))
         draft.__dict__ = {
@@ -301,6 +333,9 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
     def _publish(self, draft):
         # one assignment: an interrupt leaves the old state or the new one, never a mixture
         self.__dict__ = draft.__dict__
+
+    def _discard(self):
+        """Release what a trained draft that is not published holds outside of memory."""
 
     @contextmanager
     def _computing(self):

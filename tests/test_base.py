@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y
 from skorch import NeuralNetClassifier
+from skorch.callbacks import Checkpoint, LoadInitState, TrainEndCheckpoint
 from skorch.dataset import ValidSplit
 from torch import nn
 
@@ -238,6 +239,24 @@ def test_rows_held_out_by_the_net_are_known():
     clf.forget(held_out)
     assert state_digest(clf.estimator_.module_) == before
     assert clf.receipts_[-1].n_forgotten == 2
+
+
+def test_a_mask_of_everything_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr(NearestMean, "_fit_rows", lambda self, rows: pytest.fail("was trained"))
+    with pytest.raises(ValueError, match=r"'forget' parameter of NearestMean.fit marks all 40"):
+        NearestMean().fit(X, y, forget=np.ones(40, dtype=bool))
+
+
+@pytest.mark.parametrize("kind", [RetrainClassifier, PumaClassifier])
+def test_weights_from_a_file_are_refused(kind, tmp_path):
+    stored = TrainEndCheckpoint(dirname=str(tmp_path))
+    net(callbacks=[stored]).fit(X.astype(np.float32), y)
+    with pytest.raises(UnsupportedNetError, match=r"LoadInitState .* Remove it\..*EarlyStopping"):
+        kind(net(callbacks=[LoadInitState(stored)])).fit(X, y)
+    best = Checkpoint(dirname=str(tmp_path), monitor=None, load_best=True)
+    with pytest.raises(UnsupportedNetError, match=r"Checkpoint\(load_best=True\)"):
+        kind(net(callbacks=[("best", best)])).fit(X, y)
+    kind(net(callbacks=[stored]), random_state=0).fit(X, y)
 
 
 def test_bad_parameters_are_refused_before_any_work():

@@ -23,6 +23,7 @@ from sk_unlearn.nets import (
     to_tensors,
     with_parameters,
 )
+from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._inputs import check_net_training_data
 from sk_unlearn.utils._seeding import keyed_uniform
@@ -88,7 +89,13 @@ class BaseNetForget(BaseForgetEstimator):
             )
         if inner is not None and not self._is_adopted:
             self._refuse_trained_weights()
-        return check_net_training_data(self, X, y, classification=self._classification)
+        return check_net_training_data(
+            self,
+            X,
+            y,
+            classification=self._classification,
+            keep_integers=keeps_integers(self._inner_estimator(), X),
+        )
 
     def _fit_rows(self, rows):
         self._set_classes(rows.y)

@@ -1,11 +1,13 @@
 """Find the skorch nets inside an estimator and look at what they would train."""
 
 import copy
+import inspect
 
 import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet
+from skorch.callbacks import Checkpoint, LoadInitState
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -95,6 +97,68 @@ def trains_instance(net):
     return isinstance(net.module, nn.Module) and not net.get_params_for("module")
 
 
+def state_loader(estimator):
+    """Name of a callback that would load weights from a file into a net, or None.
+
+    ``LoadInitState`` starts training from what an earlier one stored.
+    ``Checkpoint(load_best=True)`` ends it with the file of an earlier one where no epoch was
+    the best (a loss that is not a number never is).
+
+    Parameters
+    ----------
+    estimator : estimator
+        Anything that holds nets; see :func:`find_nets`.
+
+    Returns
+    -------
+    name : str or None
+    """
+    for net in find_nets(estimator):
+        given = [] if net.callbacks in (None, "disable") else net.callbacks
+        own = [value for key, value in vars(net).items() if key.startswith("callbacks__")]
+        for item in [*given, *net.get_default_callbacks(), *own]:
+            callback = item[1] if isinstance(item, tuple) else item
+            kind = callback if isinstance(callback, type) else type(callback)
+            if issubclass(kind, LoadInitState):
+                return kind.__name__
+            if issubclass(kind, Checkpoint) and getattr(callback, "load_best", False):
+                return f"{kind.__name__}(load_best=True)"
+    return None
+
+
+def refused_fit_params(estimator, fit_params):
+    """Names among ``fit_params`` that a net would pass to a ``forward`` that does not take them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A net, or a Pipeline whose steps are asked for names with their prefix; nothing is
+        said about nets elsewhere.
+    fit_params : dict
+
+    Returns
+    -------
+    names : list of str
+    """
+    steps = dict(getattr(estimator, "steps", [])) or {"": estimator}
+    refused = []
+    for name, net in steps.items():
+        prefix = f"{name}__" if name else ""
+        given = [key for key in fit_params if key.startswith(prefix)]
+        if not given or not isinstance(net, NeuralNet) or _treats_fit_params(net):
+            continue
+        takes = inspect.signature(throwaway_module(net).forward).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+            refused += [key for key in given if key.removeprefix(prefix) not in takes]
+    return refused
+
+
+def _treats_fit_params(net):
+    methods = ("fit", "partial_fit", "fit_loop", "train_step", "train_step_single", "infer")
+    own = (getattr(type(net), name).__module__ for name in methods)
+    return any(module.partition(".")[0] != "skorch" for module in own)
+
+
 def throwaway_module(net):
     """The module that ``net`` would train, initialised on a copy and without touching RNGs."""
     trial = clone(net).set_params(device="cpu", compile=False)
@@ -166,6 +230,27 @@ def net_dtype(module):
 def embeds(module):
     """Whether a module looks rows of integers up in a table, so that they must stay integers."""
     return any(isinstance(part, (nn.Embedding, nn.EmbeddingBag)) for part in module.modules())
+
+
+def keeps_integers(estimator, X):
+    """Whether integers in X stay integers, because a net in an estimator looks them up.
+
+    Parameters
+    ----------
+    estimator : estimator or None
+        Left untouched, and so are all random generators.
+    X : array-like
+
+    Returns
+    -------
+    keeps : bool
+    """
+    if getattr(getattr(X, "dtype", None), "kind", None) == "f":
+        return False  # nothing to keep: do not build modules for it
+    return any(
+        embeds(bare_module(net.module_) if net.initialized_ else throwaway_module(net))
+        for net in find_nets(estimator)
+    )
 
 
 def bare_module(module):

@@ -4,33 +4,39 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_labels", "check_net_input", "check_net_training_data"]
+__all__ = ["check_label_types", "check_labels", "check_net_input", "check_net_training_data"]
 
 # the first one is what integers (images) become; floats keep their dtype and their memory
 _DTYPES = (np.float32, np.float64)
+_INTEGERS = tuple(np.dtype(code).type for code in np.typecodes["AllInteger"])
 
 
-def check_net_training_data(estimator, X, y, *, classification):
-    """Validate training data and record its shape on the estimator.
+def check_net_training_data(estimator, X, y, *, classification, keep_integers=False):
+    """Validate training data and record its shape and kind on the estimator.
 
     Parameters
     ----------
     estimator : estimator
-        Gets ``n_features_in_``, ``feature_names_in_`` and the shape of a row.
+        Gets ``n_features_in_``, ``feature_names_in_``, the shape of a row and whether rows
+        are integers.
     X : array-like of shape (n_samples, n_features) or (n_samples, ...)
     y : array-like of shape (n_samples,), or (n_samples, n_targets) for regression
     classification : bool
+    keep_integers : bool, default=False
+        Whether integers in ``X`` stay integers, as nets with embeddings need them.
 
     Returns
     -------
-    X : ndarray, float32 or float64
+    X : ndarray, float32 or float64, or an integer type with ``keep_integers``
     y : ndarray
     """
+    if classification:
+        check_label_types(y)
     X, y = validate_data(
         estimator,
-        X,
+        _typed(X, keep_integers),
         y,
-        dtype=_DTYPES,
+        dtype=_dtypes(keep_integers),
         allow_nd=True,
         multi_output=not classification,
         y_numeric=not classification,
@@ -41,7 +47,27 @@ def check_net_training_data(estimator, X, y, *, classification):
     if not classification:
         _check_magnitude(y, "y")
     estimator._row_shape_ = X.shape[1:]
+    estimator._integer_rows_ = X.dtype.kind in "iu"
     return X, y
+
+
+def check_label_types(y):
+    """Refuse a list of labels that NumPy would silently turn into strings.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+    """
+    if not isinstance(y, (list, tuple)):
+        return
+    first = {}
+    for label in y:
+        if isinstance(label, (list, tuple)) and len(label) == 1:
+            label = label[0]  # a column
+        kind = next((kind for kind in (str, bytes) if isinstance(label, kind)), object)
+        first.setdefault(kind, label)
+    if len(first) > 1:
+        raise _several_types(*list(first.values())[:2])
 
 
 def check_labels(y):
@@ -56,21 +82,26 @@ def check_labels(y):
             np.unique(y)
         except TypeError:
             other = next((label for label in y if type(label) is not type(y[0])), y[-1])
-            raise ValueError(
-                f"The labels in y must be all str or all numbers, got {y[0]!r} of type "
-                f"{type(y[0]).__name__} and {other!r} of type {type(other).__name__}."
-            ) from None
+            raise _several_types(y[0], other) from None
     check_classification_targets(y)
 
 
+def _several_types(one, other):
+    return ValueError(
+        f"The labels in y must be all str or all numbers, got {one!r} of type "
+        f"{type(one).__name__} and {other!r} of type {type(other).__name__}."
+    )
+
+
 def check_net_input(estimator, X):
-    """Validate rows to predict against the shape seen in ``fit``.
+    """Validate rows to predict against the shape and kind seen in ``fit``.
 
     Returns
     -------
-    X : ndarray, float32 or float64
+    X : ndarray, float32 or float64, or an integer type where ``fit`` kept integers
     """
-    X = validate_data(estimator, X, dtype=_DTYPES, allow_nd=True, reset=False)
+    keep = estimator._integer_rows_
+    X = validate_data(estimator, _typed(X, keep), dtype=_dtypes(keep), allow_nd=True, reset=False)
     if X.shape[1:] != estimator._row_shape_:
         raise ValueError(
             f"{type(estimator).__name__} was fitted on rows of shape {estimator._row_shape_}, "
@@ -78,6 +109,15 @@ def check_net_input(estimator, X):
         )
     _check_magnitude(X, "X")
     return X
+
+
+def _typed(X, keep_integers):
+    # scikit-learn converts what has no dtype to the first one, without asking what it holds
+    return np.asarray(X) if keep_integers and isinstance(X, (list, tuple)) else X
+
+
+def _dtypes(keep_integers):
+    return _DTYPES + _INTEGERS * keep_integers
 
 
 def _check_magnitude(values, name):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset
@@ -91,7 +92,8 @@ def test_a_step_longer_than_the_parameters_is_cut(rows):
 
 def test_a_diverged_net_is_named(rows):
     X, y = rows
-    clf = PumaClassifier(net(lr=1e30), random_state=0).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        clf = PumaClassifier(net(lr=1e30), random_state=0).fit(X, y)
     with pytest.raises(RemovalFailedError, match="diverged"):
         clf.forget([1])
 

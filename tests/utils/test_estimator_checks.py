@@ -172,6 +172,48 @@ class WarmStarts(RetrainClassifier):
         return Removal(self._removal_cost(rows, hit))
 
 
+class HidesOldWeights(RetrainClassifier):
+    def _forget_rows(self, rows, retained, hit):
+        self._before_ = self.estimator_
+        return super()._forget_rows(rows, retained, hit)
+
+
+class HidesInTheRows(RetrainClassifier):
+    def _forget_rows(self, rows, retained, hit):
+        self._rows_ = replace(retained, fit_params={"before": self.estimator_.coef_})
+        return super()._forget_rows(rows, retained, hit)
+
+
+class HidesInTheParameters(RetrainClassifier):
+    def _forget_rows(self, rows, retained, hit):
+        removal = super()._forget_rows(rows, retained, hit)
+        self.estimator = deepcopy(self.estimator)
+        self.estimator.start = rows.X.sum()
+        return removal
+
+
+class ShowsLittle(HidesOldWeights):
+    def _exact_state(self):
+        state = super()._exact_state()
+        state.pop("_before_", None)
+        return state
+
+
+class HasRandomNames(RetrainClassifier):
+    """What cannot be equal is shown by its content."""
+
+    def _fit_rows(self, rows):
+        super()._fit_rows(rows)
+        self._file_ = (np.random.default_rng().random(), self.estimator_.coef_)
+
+    def _forget_rows(self, rows, retained, hit):
+        self._fit_rows(retained)
+        return Removal(self._removal_cost(rows, hit))
+
+    def _exact_state(self):
+        return {**super()._exact_state(), "_file_": self._file_[1]}
+
+
 MUTANTS = [
     (ChangesNothing, "check_forget_returns_self", "changes the model"),
     (ReturnsNone, "check_forget_returns_self", "returns self"),
@@ -197,6 +239,10 @@ MUTANTS = [
     (TakesNoMetadata, "check_forget_cross_validate", "sample_id"),
     (WarmStarts, "check_forget_is_exact", "bit for bit"),
     (ChangesNothing, "check_forget_is_exact", "bit for bit"),
+    (HidesOldWeights, "check_forget_is_exact", "These differ: _before_."),
+    (HidesInTheRows, "check_forget_is_exact", "These differ: _rows_."),
+    (HidesInTheParameters, "check_forget_is_exact", "These differ: estimator."),
+    (ShowsLittle, "check_forget_is_exact", "These are absent: _before_."),
 ]
 
 
@@ -220,6 +266,8 @@ def test_every_check_has_a_mutant():
 
 @pytest.mark.parametrize("which", ["python", "numpy", "torch"])
 def test_touching_a_global_generator_fails(which):
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)  # the very state that the mutant sets
     kind = type(f"Seeds{which}", (SeedsGlobally,), {"which": which})
     with pytest.raises(AssertionError, match="global random generator"):
         run(kind(LogisticRegression()), "check_forget_leaves_global_rngs")
@@ -274,6 +322,21 @@ def test_a_warm_start_fails_whatever_the_solver():
         check_exact_forget(RetrainClassifier(inner))
         with pytest.raises(AssertionError, match="bit for bit"):
             check_exact_forget(WarmStarts(inner))
+
+
+def test_content_stands_for_what_differs_by_nature(monkeypatch):
+    check_exact_forget(HasRandomNames(LogisticRegression()))
+    monkeypatch.delattr(HasRandomNames, "_exact_state")
+    with pytest.raises(AssertionError, match="These differ: _file_"):
+        check_exact_forget(HasRandomNames(LogisticRegression()))
+
+
+def test_estimators_of_other_packages_are_compared_whole():
+    class Foreign(HidesOldWeights):
+        _exact_state = property()  # hasattr is False
+
+    with pytest.raises(AssertionError, match=r"These differ: _before_, _rows_\."):
+        check_exact_forget(Foreign(LogisticRegression()))
 
 
 def test_a_regressor_that_changes_nothing_is_not_exact():

@@ -63,6 +63,47 @@ def test_bad_data_is_refused_with_the_reason(bad, message):
         check(**bad)
 
 
+INTEGERS = [np.int8, np.uint16, np.int32, np.int64]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_stay_integers_on_request(dtype):
+    given, net = X.astype(dtype), Net()
+    found, _ = check_net_training_data(net, given, y, classification=True, keep_integers=True)
+    assert np.shares_memory(found, given)
+    assert check_net_input(net, given).dtype == dtype
+    assert check_net_input(net, pd.DataFrame(given)).dtype == dtype
+    assert check_net_input(net, given.tolist()).dtype == np.int64
+
+
+def test_integers_to_predict_become_what_fit_saw():
+    net = Net()
+    check_net_training_data(net, X, y, classification=True, keep_integers=True)
+    assert check_net_input(net, X.astype(int)).dtype == np.float32
+    assert check()[1].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("labels", "one", "other"),
+    [
+        (["a", 1, "b", 2], "'a' of type str", "1 of type int"),
+        ([1.5, "a", 2, "b"], "1.5 of type float", "'a' of type str"),
+        (("a", True, "a", False), "'a' of type str", "True of type bool"),
+        (["a", b"a", "b", "b"], "'a' of type str", "b'a' of type bytes"),
+        ([["a"], [1], ["a"], [1]], "'a' of type str", "1 of type int"),
+        (["a", None, "b", "b"], "'a' of type str", "None of type NoneType"),
+    ],
+)
+def test_lists_of_mixed_labels_are_refused(labels, one, other):
+    with pytest.raises(ValueError, match=f"labels in y must be all .* {one} and {other}"):
+        check(y=labels)
+
+
+@pytest.mark.parametrize("labels", [["a", "b", np.str_("c"), "a"], [0, 1.0, True, np.int8(2)]])
+def test_lists_of_labels_of_one_kind_pass(labels):
+    assert check(y=labels)[2].tolist() == labels
+
+
 def test_float32_range_is_enough():
     _, found, _ = check(X * 1e37)
     assert found.max() == 7e37

@@ -1,0 +1,113 @@
+"""What exact estimators ask of the estimator that they train."""
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_consistent_length, column_or_1d, get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from sk_unlearn.base import BaseForgetEstimator
+from sk_unlearn.nets import contains_net
+from sk_unlearn.nets._inspect import keeps_integers
+from sk_unlearn.receipts import Guarantee
+from sk_unlearn.utils._inputs import (
+    check_label_types,
+    check_labels,
+    check_net_input,
+    check_net_training_data,
+)
+from sk_unlearn.utils._seeding import derive_seed
+
+__all__ = ["BaseExact", "set_random_states"]
+
+
+class BaseExact(BaseForgetEstimator):
+    """Train clones of any estimator on retained rows only."""
+
+    guarantee = Guarantee("exact")
+
+    def __init__(self, estimator=None, *, random_state=None, verbose=0):
+        self.estimator = estimator
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def _feeds_net(self):
+        """Whether X goes straight into a net, without a pipeline in between."""
+        inner = self._inner_estimator()
+        return inner is None or (contains_net(inner) and not hasattr(inner, "steps"))
+
+    def _check_training_data(self, X, y):
+        if self.estimator is not None:
+            self._refuse_trained_weights()
+            self._refuse_remembering_parts()
+        if self._feeds_net:
+            return check_net_training_data(
+                self,
+                X,
+                y,
+                classification=self._classification,
+                keep_integers=keeps_integers(self._inner_estimator(), X),
+            )
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        if self._classification:
+            check_label_types(y)
+        y = np.asarray(y)
+        check_consistent_length(X, y)
+        if self._classification:
+            y = column_or_1d(y, warn=True)
+            check_labels(y)
+        return X, y
+
+    def _refuse_remembering_parts(self):
+        """A retrain must not reuse what was learned from rows that can be forgotten."""
+        inner, owner = self._inner_estimator(), type(self).__name__
+        parts = {"": inner}
+        if hasattr(inner, "get_params"):
+            parts.update(inner.get_params(deep=True))
+        for name, value in parts.items():
+            where = f"{name or 'estimator'!r} in {owner}(estimator=...)"
+            if isinstance(value, FrozenEstimator):
+                raise ValueError(
+                    f"The FrozenEstimator {where} is not trained anew: it may have learned from "
+                    "rows that are forgotten later. Pass what it wraps, so that it is trained "
+                    f"here, or move it out: make_pipeline(FrozenEstimator(...), {owner}(...))."
+                )
+            if name.rpartition("__")[2] == "memory" and _is_cache(value):
+                raise ValueError(
+                    f"The cache {where} would keep what was computed from forgotten rows, got "
+                    f"{value!r}. Set it to None."
+                )
+
+    def _check_input(self, X):
+        check_is_fitted(self)
+        return check_net_input(self, X) if self._feeds_net else X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if not self._feeds_net:
+            inner = get_tags(self._inner_estimator())
+            tags.input_tags = inner.input_tags
+            tags.target_tags.multi_output &= inner.target_tags.multi_output
+        return tags
+
+    def _copy_input_attributes(self, trained):
+        """Take over what a trained estimator says about its input, unless a net is fed."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            if not self._feeds_net and hasattr(trained, name):
+                setattr(self, name, getattr(trained, name))
+
+
+def _is_cache(value):
+    return isinstance(value, str) or hasattr(value, "cache")
+
+
+def set_random_states(estimator, seed):
+    """Seed every nested ``random_state`` that the user left open."""
+    if not hasattr(estimator, "get_params"):
+        return
+    for name, value in sorted(estimator.get_params(deep=True).items()):
+        if value is None and (name == "random_state" or name.endswith("__random_state")):
+            estimator.set_params(**{name: derive_seed(seed, name)})
