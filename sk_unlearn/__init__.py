@@ -1,7 +1,7 @@
 """scikit-learn estimators around skorch networks that can forget training rows."""
 
 from sk_unlearn.approximate import PumaClassifier, PumaRegressor
-from sk_unlearn.exact import RetrainClassifier, RetrainRegressor
+from sk_unlearn.exact import RetrainClassifier, RetrainRegressor, SisaClassifier, SisaRegressor
 
 __version__ = "0.1.0.dev0"
 
@@ -10,5 +10,7 @@ __all__ = [
     "PumaRegressor",
     "RetrainClassifier",
     "RetrainRegressor",
+    "SisaClassifier",
+    "SisaRegressor",
     "__version__",
 ]

@@ -1,5 +1,6 @@
-"""Exact removal: the state after ``forget`` equals a fresh fit on the retained rows."""
+"""Exact removal."""
 
 from sk_unlearn.exact._retrain import RetrainClassifier, RetrainRegressor
+from sk_unlearn.exact._sisa import SisaClassifier, SisaRegressor
 
-__all__ = ["RetrainClassifier", "RetrainRegressor"]
+__all__ = ["RetrainClassifier", "RetrainRegressor", "SisaClassifier", "SisaRegressor"]

@@ -9,16 +9,23 @@ from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
 from sk_unlearn.nets._prepare import prepare
 from sk_unlearn.nets._progress import show_progress
+from sk_unlearn.nets._resume import net_state, resume_training
 from sk_unlearn.nets._setup import TrainingSetup
 from sk_unlearn.nets._split import PinnedSplit, held_out_rows, pin_split
+from sk_unlearn.nets._stacked import TrainedNets, can_stack, train_nets, train_states
+from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
+from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
 
 __all__ = [
     "MLP",
     "ArrayDataset",
+    "NetState",
     "PinnedSplit",
     "TensorBatches",
+    "TrainedNets",
     "TrainingSetup",
     "as_tensor",
+    "can_stack",
     "carries_training",
     "check_differentiable",
     "check_trainable",
@@ -27,14 +34,22 @@ __all__ = [
     "default_regressor",
     "find_nets",
     "held_out_rows",
+    "load_state",
+    "net_state",
     "pin_split",
     "predict_proba",
     "predict_scores",
+    "predict_stacked",
     "prepare",
     "raise_interrupts",
+    "read_state",
+    "resume_training",
     "rowwise_model",
     "show_progress",
+    "stack_tensors",
     "to_tensors",
+    "train_nets",
+    "train_states",
     "weight_decay",
     "with_parameters",
 ]

@@ -1,0 +1,261 @@
+"""Ensembles of isolated models, each a checkpoint chain over rows of its own."""
+
+import os
+from abc import abstractmethod
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from sk_unlearn.base import Removal
+from sk_unlearn.exact._chain import restart, train_chain
+from sk_unlearn.exact._learners import is_net
+from sk_unlearn.exact._placement import check_forget_proba
+from sk_unlearn.exact._store import open_store
+from sk_unlearn.exact._wrapped import BaseExact
+from sk_unlearn.receipts import ForgetCost
+from sk_unlearn.utils._take import take_rows
+
+__all__ = ["BaseEnsemble", "Placement"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where each training row goes.
+
+    Attributes
+    ----------
+    part : ndarray of shape (n_rows,), int64
+        The model that the row belongs to.
+    block : ndarray of shape (n_rows,), int64
+        The step of that model's chain in which it first appears.
+    rank : ndarray of shape (n_rows,), float64
+        Order of rows within a block.
+    """
+
+    part: np.ndarray
+    block: np.ndarray
+    rank: np.ndarray
+
+    def drop(self, indices):
+        """Placement of the other rows."""
+        return Placement(*(np.delete(x, indices) for x in (self.part, self.block, self.rank)))
+
+    def ordered(self, indices):
+        """Rows of one part in the order in which its chain meets them."""
+        return indices[np.lexsort((self.rank[indices], self.block[indices]))]
+
+
+class BaseEnsemble(BaseExact):
+    """Train one chain for each part of the rows; forget by training on what is hit.
+
+    Subclasses say where rows go (:meth:`_place`) and how a part is trained
+    (:meth:`_plan_chain`); both must be functions of a row's own id, of ids present in the
+    part, and of seeds.
+    """
+
+    _parameter_constraints: dict = {
+        **BaseExact._parameter_constraints,
+        "checkpoints": [None, str, os.PathLike],
+        "n_jobs": [None, Integral],
+    }
+
+    __metadata_request__fit = {"forget_proba": True}
+
+    @abstractmethod
+    def _place(self, rows):
+        """Return the :class:`Placement` of all rows; called once, in ``fit``."""
+
+    @abstractmethod
+    def _plan_chain(self, name, rows, indices):
+        """Return the :class:`Plan` of the rows at ``indices``, at least one."""
+
+    @abstractmethod
+    def _collect(self, rows):
+        """Set the public learned attributes from ``_chains_``."""
+
+    def fit(self, X, y, *, sample_id=None, groups=None, forget=None, forget_proba=None):
+        """Train on all rows, then forget those marked by ``forget``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Held by reference until the first removal: do not change it in between.
+        y : array-like of shape (n_samples,)
+        sample_id : array-like of shape (n_samples,), int or str, default=None
+            Distinct names of the rows; positions if None. Rows are placed by them.
+        groups : array-like of shape (n_samples,), int or str, default=None
+            Whose row it is: rows of one group are placed together, since they leave
+            together by ``forget(groups=...)``.
+        forget : ndarray of shape (n_samples,), bool, default=None
+            Rows to forget after training.
+        forget_proba : array-like of shape (n_samples,), float in [0, 1], default=None
+            How likely each row is to be erased one day; rows of one group share a value.
+            Only used to place rows so that likely requests cost little.
+
+        Returns
+        -------
+        self : object
+        """
+        extra = {} if forget_proba is None else {"forget_proba": forget_proba}
+        return super().fit(X, y, sample_id=sample_id, groups=groups, forget=forget, **extra)
+
+    def _check_fit_params(self, fit_params):
+        # checked below, with the number of rows
+        rest = {name: value for name, value in fit_params.items() if name != "forget_proba"}
+        return fit_params if not rest else super()._check_fit_params(rest)
+
+    def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
+        rows, mask = super()._check_fit(X, y, sample_id, groups, forget, fit_params)
+        if "forget_proba" in fit_params:
+            owner = type(self).__name__
+            check_forget_proba(fit_params["forget_proba"], len(rows), rows.groups, owner=owner)
+        return rows, mask
+
+    def _refuse_adoption(self):
+        if self._is_adopted:
+            raise ValueError(
+                f"{type(self).__name__} trains models of its own and cannot adopt a trained one, "
+                "got a FrozenEstimator. Pass what it wraps."
+            )
+
+    def _goes_in_steps(self):
+        """Whether the estimator can be trained in several goes."""
+        inner = self.estimator
+        return inner is None or is_net(inner) or hasattr(inner, "partial_fit")
+
+    def _forget_proba(self, rows):
+        values = rows.fit_params.get("forget_proba")
+        return None if values is None else np.asarray(values, dtype=np.float64)
+
+    def _fit_rows(self, rows):
+        self._placement_ = self._place(rows)
+        self._store_ = open_store(self.checkpoints)
+        self._chains_ = {}
+        names = np.unique(self._placement_.part).tolist()
+        try:
+            self._advance(names, rows, np.ones(len(rows), dtype=bool))
+        except BaseException:
+            self._store_.remove()
+            raise
+        self._collect(rows)
+        for chain in self._chains_.values():
+            self._copy_input_attributes(chain.model)
+
+    def _forget_rows(self, rows, retained, hit):
+        keep = np.ones(len(rows), dtype=bool)
+        keep[hit] = False
+        before = self._chains_
+        try:
+            cost, solver = self._advance(self._touched(hit), rows, keep)
+        except BaseException:
+            self._store_.sweep(_saved(before))
+            raise
+        self._placement_ = self._placement_.drop(hit)
+        self._collect(retained)
+        return Removal(cost, solver=solver)
+
+    def _removal_cost(self, rows, hit):
+        keep = np.ones(len(rows), dtype=bool)
+        keep[hit] = False
+        touched = self._touched(hit)
+        plans = self._plan(touched, rows, keep)
+        starts = {name: restart(self._chains_.get(name), plans[name].steps) for name in plans}
+        return _cost(self._remaining(touched, keep), plans, starts, keep)
+
+    def _touched(self, hit):
+        return np.unique(self._placement_.part[hit]).tolist()
+
+    def _remaining(self, names, keep):
+        """Chains that still have rows, as they are before the request."""
+        emptied = set(names) - set(self._placement_.part[keep].tolist())
+        return {name: chain for name, chain in self._chains_.items() if name not in emptied}
+
+    def _plan(self, names, rows, keep):
+        """Plans of the chains that have to be trained; untouched and emptied ones are left out."""
+        plans = {}
+        for name in names:
+            indices = np.flatnonzero((self._placement_.part == name) & keep)
+            if len(indices):
+                plan = self._plan_chain(name, rows, self._placement_.ordered(indices))
+                chain = self._chains_.get(name)
+                if chain is None or chain.steps[-1].key != plan.steps[-1].key:
+                    plans[name] = plan
+        return plans
+
+    def _advance(self, names, rows, keep):
+        """Bring the chains of some parts up to date with the rows that are kept."""
+        plans = self._plan(names, rows, keep)
+        starts = {
+            name: restart(self._chains_.get(name), plan.steps, self._store_)
+            for name, plan in plans.items()
+        }
+        jobs = (
+            delayed(train_chain)(plan, take_rows(rows.X, plan.order), starts[name], self._store_)
+            for name, plan in plans.items()
+        )
+        trained = Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)
+        if self.verbose:
+            trained = tqdm(trained, total=len(plans), desc="training", unit="model", leave=False)
+        chains = self._remaining(names, keep)
+        cost = _cost(chains, plans, starts, keep)
+        chains.update(zip(plans, trained, strict=True))
+        self._chains_ = dict(sorted(chains.items()))
+        solver = {
+            "models_retrained": len(plans),
+            "steps_retrained": sum(len(plans[k].steps) - starts[k].n_done for k in plans),
+            "checkpoints_used": sum(start.n_done > 0 for start in starts.values()),
+            "checkpoints_lost": sum(start.n_lost for start in starts.values()),
+        }
+        return cost, solver
+
+    def _publish(self, draft):
+        before = vars(self).get("_store_")
+        super()._publish(draft)
+        if before is not None and before is not draft._store_:
+            before.remove()
+        self._store_.sweep(_saved(self._chains_))
+
+    def _discard(self):
+        self._store_.remove()
+
+    def _exact_state(self):
+        # states between steps by content: where they are kept, and under which name, differs
+        saved = {
+            name: [(item.key, self._store_.load(item)) for item in chain.saved]
+            for name, chain in self._chains_.items()
+        }
+        chains = {
+            name: (chain.model, chain.classes, chain.steps, chain.digest, chain.summary)
+            for name, chain in self._chains_.items()
+        }
+        return super()._exact_state() | {"_chains_": chains, "_store_": saved}
+
+    def _model_state(self):
+        # the chains' digests stand for the models: only what was trained is hashed again
+        state = super()._model_state()
+        state.pop("estimators_", None)
+        return state | {"digests": {name: c.digest for name, c in self._chains_.items()}}
+
+
+def _saved(chains):
+    return [item for chain in chains.values() for item in chain.saved]
+
+
+def _cost(chains, plans, starts, keep):
+    """Work of training ``plans`` from ``starts``, of the whole ensemble's after it."""
+    steps = {name: chain.steps for name, chain in chains.items()}
+    steps.update({name: plan.steps for name, plan in plans.items()})
+    redone = [plan.steps[starts[name].n_done :] for name, plan in plans.items()]
+    total = sum(step.work for chain in steps.values() for step in chain)
+    work = sum(step.work for chain in redone for step in chain)
+    n_rows = sum(chain[-1].stop - min(step.start for step in chain) for chain in redone)
+    by_gradient = all(plan.learner.counts_gradients for plan in plans.values())
+    return ForgetCost(
+        n_forgotten=int((~keep).sum()),
+        rows_retrained=n_rows,
+        gradient_passes=work / len(keep) if by_gradient else float("nan"),
+        share_of_retrain=work / total,
+    )

@@ -1,0 +1,174 @@
+"""How a chain trains its model one step on: nets, ``partial_fit``, or all at once."""
+
+import pickle
+from abc import ABC, abstractmethod
+from itertools import pairwise
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+
+from sk_unlearn.nets import contains_net, find_nets, net_state, prepare, resume_training
+
+__all__ = [
+    "FitLearner",
+    "NetLearner",
+    "OneClassLearner",
+    "PartialFitLearner",
+    "epochs_per_step",
+    "is_net",
+]
+
+_PASSES = 100  # of partial_fit over the rows, where max_iter allows more
+
+
+def is_net(estimator):
+    """Whether an estimator is a skorch net itself, not something around one."""
+    return next(find_nets(estimator), None) is estimator
+
+
+def epochs_per_step(max_epochs, n_steps):
+    """Epochs of each step, so that all steps together do the work of one plain training.
+
+    Step r passes over r of R parts of the rows. With 2e/(R+1) epochs a step, rounded so
+    that the sum so far stays closest, all steps cost e passes over the rows.
+
+    Parameters
+    ----------
+    max_epochs : int
+        e.
+    n_steps : int
+        R.
+
+    Returns
+    -------
+    epochs : list of int
+        At least one each, so that a very small e costs more than e passes.
+
+    Examples
+    --------
+    >>> from sk_unlearn.exact._learners import epochs_per_step
+    >>> epochs_per_step(20, 5)
+    [7, 6, 7, 7, 6]
+    """
+    sums = [round(2 * max_epochs * r / (n_steps + 1)) for r in range(n_steps + 1)]
+    return [max(1, after - before) for before, after in pairwise(sums)]
+
+
+class Learner(ABC):
+    """How a chain's model is trained; a subclass for each kind of model."""
+
+    counts_gradients = True
+
+    @abstractmethod
+    def schedule(self, max_epochs, n_steps):
+        """Epochs of each step, and whether a step passes over the earlier parts too."""
+
+    @abstractmethod
+    def advance(self, state, X, y, epochs):
+        """Train from ``state`` (None: from scratch); return the model, a new object."""
+
+    def state(self, model):
+        """What a later step goes on from; not asked of those that train in one step."""
+        raise NotImplementedError
+
+    def summary(self, model, X):
+        """What else the ensemble has to know about the model on its rows."""
+        return None
+
+
+class NetLearner(Learner):
+    """A skorch net, resumed with weights and optimiser state.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Unfitted clone; prepared here.
+    """
+
+    def __init__(self, net):
+        self.template = prepare(net)
+
+    def schedule(self, max_epochs, n_steps):
+        """Cumulative steps with the work of ``max_epochs``."""
+        return epochs_per_step(max_epochs or self.template.max_epochs, n_steps), True
+
+    def advance(self, state, X, y, epochs):
+        """Train from ``state`` (None: from scratch); return the model."""
+        return resume_training(self.template, state, X, y, epochs=epochs)
+
+    def state(self, model):
+        """What a later step resumes from."""
+        return net_state(model)
+
+
+class PartialFitLearner(Learner):
+    """A scikit-learn estimator with ``partial_fit``, resumed from its pickle.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted clone.
+    classes : ndarray or None
+        All classes of the chain, for classifiers.
+    """
+
+    def __init__(self, estimator, classes=None):
+        self.template = estimator
+        self.classes = classes
+
+    def schedule(self, max_epochs, n_steps):
+        """Cumulative steps, as for a net.
+
+        Estimators without ``max_iter`` count rows (naive Bayes): they meet each row once.
+        """
+        if not hasattr(self.template, "max_iter"):
+            return [1] * n_steps, False
+        return epochs_per_step(max_epochs or min(self.template.max_iter, _PASSES), n_steps), True
+
+    def advance(self, state, X, y, epochs):
+        """Pass over the rows ``epochs`` times from ``state`` (None: from scratch)."""
+        model = clone(self.template) if state is None else pickle.loads(state["pickle"])
+        options = {} if self.classes is None else {"classes": self.classes}
+        for _ in range(epochs):
+            model.partial_fit(X, y, **options)
+        return model
+
+    def state(self, model):
+        """What a later step resumes from."""
+        return {"pickle": pickle.dumps(model, protocol=4)}
+
+
+class OneGoLearner(Learner):
+    """Trains in one step, without a state to go on from."""
+
+    counts_gradients = False
+
+    def schedule(self, max_epochs, n_steps):
+        """One step over all rows."""
+        return [1], True
+
+
+class FitLearner(OneGoLearner):
+    """Any estimator, trained in one go; nets inside are prepared.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted clone.
+    """
+
+    def __init__(self, estimator):
+        self.template = prepare(estimator) if contains_net(estimator) else estimator
+
+    def advance(self, state, X, y, epochs):
+        """Fit."""
+        return clone(self.template).fit(X, y)
+
+
+class OneClassLearner(OneGoLearner):
+    """Says the only class there is: many classifiers refuse to be fitted on one."""
+
+    def advance(self, state, X, y, epochs):
+        """Fit a constant."""
+        return DummyClassifier(strategy="prior").fit(np.zeros((len(y), 1)), y)

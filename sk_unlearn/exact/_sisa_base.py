@@ -1,0 +1,156 @@
+"""Shards and slices: how SISA places rows and trains each shard."""
+
+import math
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from sk_unlearn.exact._chain import Plan, plan_steps
+from sk_unlearn.exact._ensemble import BaseEnsemble, Placement
+from sk_unlearn.exact._learners import (
+    FitLearner,
+    NetLearner,
+    OneClassLearner,
+    PartialFitLearner,
+    is_net,
+)
+from sk_unlearn.exact._placement import keyed_bins, keyed_order, placement_keys
+from sk_unlearn.exact._wrapped import set_random_states
+from sk_unlearn.nets import contains_net
+from sk_unlearn.utils._seeding import derive_seed
+from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
+
+__all__ = ["BaseSisa"]
+
+_AUTO_SLICES = 5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the parameters said when ``fit`` was called: later removals follow it."""
+
+    estimator: Any
+    n_shards: int
+    n_slices: int
+    max_epochs: int | None
+
+
+class BaseSisa(BaseEnsemble):
+    """Sharded, isolated, sliced, aggregated training."""
+
+    _parameter_constraints: dict = {
+        **BaseEnsemble._parameter_constraints,
+        "n_shards": [Interval(Integral, 1, None, closed="left")],
+        "n_slices": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_shards=5,
+        n_slices="auto",
+        aggregation="soft",
+        max_epochs=None,
+        checkpoints=None,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(estimator, random_state=random_state, verbose=verbose)
+        self.n_shards = n_shards
+        self.n_slices = n_slices
+        self.aggregation = aggregation
+        self.max_epochs = max_epochs
+        self.checkpoints = checkpoints
+        self.n_jobs = n_jobs
+
+    def _check_training_data(self, X, y):
+        self._refuse_adoption()
+        self._check_steps()
+        X, y = super()._check_training_data(X, y)
+        n_samples = num_samples(X)
+        if self.n_shards > n_samples:
+            raise ValueError(
+                f"{type(self).__name__} needs at least one row a shard, got "
+                f"n_shards={self.n_shards} and n_samples={n_samples}."
+            )
+        return X, y
+
+    def _check_steps(self):
+        """Refuse slices where the estimator cannot be trained step by step."""
+        if self.n_slices in ("auto", 1) or self._goes_in_steps():
+            return
+        raise ValueError(
+            f"n_slices={self.n_slices} needs an estimator that can be trained step by step, a "
+            f"skorch net or one with partial_fit; {type(self.estimator).__name__} is neither. "
+            "Set n_slices=1: each shard is then trained in one go."
+        )
+
+    def _fit_rows(self, rows):
+        n_slices = self.n_slices
+        if n_slices == "auto":
+            n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
+        template = None if self.estimator is None else clone(self.estimator)
+        self._recipe_ = Recipe(template, self.n_shards, n_slices, self.max_epochs)
+        super()._fit_rows(rows)
+
+    def _place(self, rows):
+        recipe, keys, proba = self._recipe_, placement_keys(rows), self._forget_proba(rows)
+        early = keyed_bins(self._seed_, "slice", keys, recipe.n_slices, proba)
+        return Placement(
+            part=keyed_bins(self._seed_, "shard", keys, recipe.n_shards, proba),
+            block=recipe.n_slices - 1 - early,  # rows likely to leave come last
+            rank=keyed_order(self._seed_, "order", rows.ids),
+        )
+
+    def _plan_chain(self, name, rows, indices):
+        y, classes = rows.y[indices], None
+        if self._classification:
+            classes = np.unique(y)
+        seed = derive_seed(self._seed_, "shard", name)
+        learner, y, recipe = self._learner(rows, y, classes, seed)
+        epochs, cumulative = learner.schedule(self._recipe_.max_epochs, self._recipe_.n_slices)
+        sizes = [len(indices)]
+        if len(epochs) > 1:
+            sizes = np.bincount(self._placement_.block[indices], minlength=len(epochs)).tolist()
+        steps = plan_steps(
+            rows.ids[indices],
+            sizes,
+            epochs,
+            seed=seed,
+            recipe=repr((recipe, None if classes is None else classes.tolist())),
+            cumulative=cumulative,
+        )
+        return Plan(indices, steps, learner, y, classes)
+
+    def _learner(self, rows, y, classes, seed):
+        """How a shard is trained, its targets as the learner reads them, and the recipe."""
+        if classes is not None and len(classes) == 1:
+            return OneClassLearner(), y, "one class"
+        if self._recipe_.estimator is None:
+            # in powers of two, so that the schedule rarely changes as rows leave
+            size = 2 ** round(math.log2(len(y)))
+            estimator, recipe = self._default_estimator(rows, classes, size), size
+        else:
+            estimator, recipe = clone(self._recipe_.estimator), "given"
+        if contains_net(estimator):
+            y = self._encode(y) if classes is None else np.searchsorted(classes, y)
+        if is_net(estimator):
+            return NetLearner(estimator), y, recipe
+        if self._recipe_.n_slices > 1:
+            return PartialFitLearner(estimator, classes), y, recipe
+        set_random_states(estimator, seed)
+        return FitLearner(estimator), y, recipe
+
+    def _collect(self, rows):
+        self._set_classes(rows.y)
+        chains = self._chains_
+        self.estimators_ = [
+            chains[shard].model if shard in chains else None
+            for shard in range(self._recipe_.n_shards)
+        ]
