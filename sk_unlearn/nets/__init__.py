@@ -3,6 +3,7 @@
 from sk_unlearn.nets._adapter import rowwise_model, weight_decay, with_parameters
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
 from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
+from sk_unlearn.nets._density import DensityNet, default_density
 from sk_unlearn.nets._differentiable import check_differentiable
 from sk_unlearn.nets._inspect import carries_training, check_trainable, contains_net, find_nets
 from sk_unlearn.nets._interrupt import raise_interrupts
@@ -19,6 +20,7 @@ from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
 __all__ = [
     "MLP",
     "ArrayDataset",
+    "DensityNet",
     "NetState",
     "PinnedSplit",
     "TensorBatches",
@@ -31,6 +33,7 @@ __all__ = [
     "check_trainable",
     "contains_net",
     "default_classifier",
+    "default_density",
     "default_regressor",
     "find_nets",
     "held_out_rows",

@@ -1,0 +1,147 @@
+"""One-class nets: what belongs to a class, as the log-density of its rows."""
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from torch import nn
+
+from sk_unlearn.nets._batches import as_tensor
+from sk_unlearn.nets._inspect import bare_module, net_dtype
+from sk_unlearn.nets._mixture import MixtureDensity
+
+__all__ = ["DensityNet", "NegativeLogDensity", "default_density"]
+
+_CHUNK = 4096  # rows scored at a time: bounds memory
+_MANY_FEATURES = 256
+
+
+class NegativeLogDensity(nn.Module):
+    """Minus the mean of what the module returns; the target is not read."""
+
+    def forward(self, log_density, y=None):
+        return -log_density.mean()
+
+
+class DensityNet(NeuralNet):
+    """skorch net for the rows of one class, without targets.
+
+    The module maps rows to their log-density, shape (n,) or (n, 1). It is trained by
+    the optimizer, as every skorch net; a module with a method ``start_block(X)`` that
+    returns a function for one pass is trained by ``max_epochs`` of these passes instead,
+    over all rows of a call at once. ``fit`` starts anew, ``partial_fit`` goes on.
+
+    Scores of nets of several classes can be compared if each is a normalised density of the
+    same features: argmax over c of ``score_samples`` + log prior of c is the Bayes
+    classifier.
+
+    Parameters
+    ----------
+    module : type of torch.nn.Module
+    *args, **kwargs
+        As for ``skorch.NeuralNet``; the defaults that differ are
+        ``criterion=NegativeLogDensity`` and ``train_split=None``.
+
+    See Also
+    --------
+    default_density : The net used when the user gives none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_unlearn.nets._density import default_density
+    >>> X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    >>> net = default_density(n_features=3, device="cpu").fit(X)
+    >>> net.score_samples(X[:2]).dtype
+    dtype('float64')
+    """
+
+    def __init__(self, module, *args, criterion=NegativeLogDensity, train_split=None, **kwargs):
+        super().__init__(module, *args, criterion=criterion, train_split=train_split, **kwargs)
+
+    def check_data(self, X, y=None):
+        """Nothing is asked of the target."""
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Train for ``epochs`` passes; see ``skorch.NeuralNet.fit_loop``."""
+        module = bare_module(self.module_)
+        if not hasattr(module, "start_block"):
+            return super().fit_loop(X, y, epochs=epochs, **fit_params)
+        self.check_training_readiness()
+        dataset = {"dataset_train": self.get_dataset(X, y), "dataset_valid": None}
+        rows = as_tensor(X, dtype=net_dtype(module)).to(self.device)
+        step = module.start_block(rows)
+        for _ in range(self.max_epochs if epochs is None else epochs):
+            self.notify("on_epoch_begin", **dataset)
+            self.history.record("train_loss", -step())
+            self.notify("on_epoch_end", **dataset)
+        return self
+
+    def score_samples(self, X):
+        """Log-density of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,), float64
+            In nats; the features' units are those of ``X``.
+        """
+        self.check_is_fitted(["module_"])
+        module = self.module_.eval()
+        rows = as_tensor(X, dtype=net_dtype(bare_module(module)))
+        with torch.no_grad():
+            parts = [
+                module(part.to(self.device)).reshape(-1).double().cpu().numpy()
+                for part in rows.split(_CHUNK)
+                if len(part)
+            ]
+        return np.concatenate([np.empty(0), *parts])
+
+
+def default_density(*, n_features, device=None):
+    """Unfitted one-class net: a :class:`MixtureDensity` of eight components, 15 passes.
+
+    Measured against a multilayer perceptron that sees all classes, it loses on none of
+    six data sets (``benchmarks/bench_arcane_accuracy.py``). Above 256 features, which then
+    are mostly pixels, the Gaussian has 64 directions, and compression and noise are
+    stronger.
+
+    Parameters
+    ----------
+    n_features : int
+        Numbers in one row, all axes multiplied.
+    device : str, default=None
+        None takes "cuda" where available. Needs float64.
+
+    Returns
+    -------
+    net : DensityNet
+
+    Notes
+    -----
+    Features should have about unit scale; put a StandardScaler, or any map that does not
+    depend on the training rows, in front. Nothing depends on the number of rows except
+    through the rows themselves, so that a chain of blocks has one recipe.
+
+    Examples
+    --------
+    >>> from sk_unlearn.nets._density import default_density
+    >>> default_density(n_features=16).max_epochs
+    15
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    many = n_features > _MANY_FEATURES
+    return DensityNet(
+        MixtureDensity,
+        module__n_features=n_features,
+        module__compression=3.0 if many else 1.0,
+        module__noise=0.1 if many else 0.03,
+        module__rank=64 if many else _MANY_FEATURES,
+        max_epochs=15,
+        callbacks="disable",
+        verbose=0,
+        device=device,
+    )
