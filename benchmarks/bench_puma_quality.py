@@ -26,8 +26,14 @@ from torch import nn
 
 from sk_unlearn.approximate._advice import MAX_STEP_RATIO
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
-from sk_unlearn.approximate._curvature_system import COLUMNS_PER_ROW, RowBatch, build_system
-from sk_unlearn.approximate._removal_step import removal_step
+from sk_unlearn.approximate._curvature_system import (
+    COLUMNS_PER_ROW,
+    Objective,
+    RowBatch,
+    SolverSettings,
+    build_system,
+)
+from sk_unlearn.approximate._removal_step import StepSettings, removal_step
 from sk_unlearn.functional import (
     EKFACPreconditioner,
     GaussNewtonOperator,
@@ -128,14 +134,10 @@ def move(stack, forgotten, retained, n_sampled, drawn, damping, tol):
             cache = CurvatureCache(cache.position, ones, ones)
             draw = (random.permutation(n_retained) + 0.5) / n_retained
         size, n_rows = rows_per_chunk(model, params, retained.X), n_retained + len(forgotten)
-        rows = {"later": forgotten.take([]), "n_objective": n_rows, "chunk_size": size}
-        how = {"curvature": "gauss_newton", "ridge": ridge, "tol": tol, "max_iter": 100}
-        rows["n_sampled"] = n_sampled or n_retained
-        known = (model, params, retained, trained, cache, draw)
-        system, _ = build_system(*known, **rows, **how)
-        params, report = removal_step(
-            model, params, forgotten, retained, system, None, n_objective=n_rows, chunk_size=size
-        )
+        objective = Objective(model, retained, trained, draw, n_rows, ridge, size)
+        settings = SolverSettings(n_sampled or n_retained, tol=tol)
+        system, _ = build_system(objective, params, cache, settings, forgotten.take([]))
+        params, report = removal_step(objective, params, forgotten, system, None, StepSettings())
         moved.append(list(params.values()))
         reports.append(report)
     return [torch.stack(parts) for parts in zip(*moved, strict=True)], reports
@@ -198,7 +200,7 @@ def count_products(stack, forgotten, retained):
             sampled = SampledPreconditioner(*batch, damping=at, n_columns=n_columns)
             inverses[f"sampled, {n_columns} columns"] = sampled
         for name, inverse in inverses.items():
-            settings = {"damping": at, "tol": 1e-2, "max_iter": 1000, "verify": False}
+            settings = {"damping": at, "tol": 1e-2, "max_products": 1000, "verify": False}
             _, report = conjugate_gradient(matvec, b, preconditioner=inverse, **settings)
             counts.setdefault(name, []).append(report.n_products)
     print_table(

@@ -2,7 +2,7 @@
 
 import torch
 
-from sk_unlearn.functional import row_losses, weighted_gradient
+from sk_unlearn.functional import losses_and_gradient, row_losses
 
 __all__ = ["HeldOutLoss", "UserCriterion"]
 
@@ -25,9 +25,10 @@ class HeldOutLoss:
         """Criterion, a float."""
         return float(self._run(row_losses, params).double().mean())
 
-    def gradient(self, params):
-        """Gradient in the active parameters, shape (n_parameters,)."""
-        return self._run(weighted_gradient, params) / len(self.y)
+    def value_and_gradient(self, params):
+        """Criterion, and its gradient of shape (n_parameters,)."""
+        losses, gradient = self._run(losses_and_gradient, params)
+        return float(losses.double().mean()), gradient / len(self.y)
 
     def _run(self, function, params):
         return function(self.model, params, self.X, self.y, chunk_size=self.chunk_size)
@@ -52,8 +53,8 @@ class UserCriterion:
         with torch.no_grad(), self._loaded(params):
             return float(self._call())
 
-    def gradient(self, params):
-        """Gradient in the active parameters, shape (n_parameters,)."""
+    def value_and_gradient(self, params):
+        """Criterion, and its gradient of shape (n_parameters,)."""
         with self._loaded(params) as active, torch.enable_grad():
             value = self._call()
             if not value.requires_grad:
@@ -67,7 +68,7 @@ class UserCriterion:
             name: torch.zeros_like(active[name]) if part is None else part
             for name, part in zip(active, parts, strict=True)
         }
-        return self.model.flatten(filled).detach()
+        return float(value.detach()), self.model.flatten(filled).detach()
 
     def _call(self):
         value = self.function(self.model.module, self.X, self.y)

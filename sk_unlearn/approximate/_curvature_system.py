@@ -2,23 +2,34 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from sk_unlearn.functional import (
     GaussNewtonOperator,
     HessianOperator,
+    RowSpace,
+    RowwiseModel,
     SampledPreconditioner,
     conjugate_gradient,
     row_sizes,
     sample_rows,
 )
 
-__all__ = ["OPERATORS", "CurvatureSystem", "RowBatch", "build_system"]
+__all__ = [
+    "OPERATORS",
+    "CurvatureSystem",
+    "Objective",
+    "RowBatch",
+    "SolverSettings",
+    "build_system",
+]
 
 OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
 COLUMNS_PER_ROW = 1.5  # leaves a few products a solve (benchmarks/bench_puma_quality.py)
 # A kept linearisation holds about this many times the graph of a forward pass.
 LINEARISED = 4
+# Below it rounding can flatter the recursion's residual, and rows' inner products are too rough.
 VERIFY_BELOW = 1e-3
 
 
@@ -43,84 +54,111 @@ class RowBatch:
 
 
 @dataclass(frozen=True)
-class CurvatureSystem:
-    """The system ``(H + diag(ridge)) x = b`` at one point.
+class Objective:
+    """What a net minimised, and the rows that are left of it.
 
     Attributes
     ----------
-    operator : GaussNewtonOperator or HessianOperator
+    model : RowwiseModel
+    rows : RowBatch
+        The retained rows, those that were held out of training included.
+    trained : Tensor of shape (len(rows),), bool
+        Which of them the objective contains.
+    draw : ndarray of shape (len(rows),)
+        A uniform number for each row, for sampling.
+    n_rows : int
+        Divisor of the sum of losses, that of ``fit``.
     ridge : Tensor of shape (n_parameters,)
         Damping plus weight decay.
-    preconditioner : callable
-    tol : float
-        Relative residual to reach.
-    max_iter : int
-    callback : callable or None
+    chunk_size : int
+        Rows in one pass.
     """
 
-    operator: object
+    model: RowwiseModel
+    rows: RowBatch
+    trained: torch.Tensor
+    draw: np.ndarray
+    n_rows: int
     ridge: torch.Tensor
-    preconditioner: object
-    tol: float
-    max_iter: int
-    callback: object = None
+    chunk_size: int
 
-    def solve(self, b, tol=None):
-        """Solution, and the :class:`~sk_unlearn.functional.SolverReport`."""
-        tol = self.tol if tol is None else tol
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """How curvature is computed and solved with; see :class:`~sk_unlearn.PumaClassifier`.
+
+    Attributes
+    ----------
+    n_sampled : int
+        Retained rows to compute on; all if there are no more.
+    curvature : {"gauss_newton", "hessian"}
+    tol : float
+    max_products : int
+    """
+
+    n_sampled: int
+    curvature: str = "gauss_newton"
+    tol: float = 1e-1
+    max_products: int = 100
+
+
+@dataclass(frozen=True)
+class _ParameterSpace:
+    """Solver of ``(H + diag(ridge)) x = b`` for any net, curvature and tolerance."""
+
+    operator: object
+    preconditioner: object
+    ridge: torch.Tensor
+
+    def solve(self, b, *, tol, max_products):
         return conjugate_gradient(
             self.operator.matvec,
             b,
             damping=self.ridge,
             preconditioner=self.preconditioner,
             tol=tol,
-            max_iter=self.max_iter,
-            # rounding cannot flatter a residual of this size in the few products it takes
+            max_products=max_products,
             verify=tol < VERIFY_BELOW,
-            callback=self.callback,
         )
 
+    def guess_dot(self, a, b):
+        return torch.dot(a, self.preconditioner(b))
 
-def build_system(
-    model,
-    params,
-    rows,
-    trained,
-    cache,
-    draw,
-    *,
-    later,
-    n_objective,
-    n_sampled,
-    curvature,
-    ridge,
-    tol,
-    max_iter,
-    chunk_size,
-    callback=None,
-):
+
+@dataclass(frozen=True)
+class CurvatureSystem:
+    """The system ``(H + diag(ridge)) x = b`` at one point.
+
+    Attributes
+    ----------
+    space : RowSpace or _ParameterSpace
+    settings : SolverSettings
+    """
+
+    space: object
+    settings: SolverSettings
+
+    def solve(self, b, tol=None):
+        """Solution, and the :class:`~sk_unlearn.functional.SolverReport`."""
+        tol = self.settings.tol if tol is None else tol
+        return self.space.solve(b, tol=tol, max_products=self.settings.max_products)
+
+    def guess_dot(self, a, b):
+        """Inner product of a with a first approximation to the solution for b."""
+        return self.space.guess_dot(a, b)
+
+
+def build_system(objective, params, cache, settings, later):
     """Curvature of what an objective keeps when rows leave it.
 
     Parameters
     ----------
-    model : RowwiseModel
+    objective : Objective
     params : dict of str to Tensor
-    rows : RowBatch
-        The retained rows.
-    trained : Tensor of shape (n_rows,), bool
-        Which of them the objective contains.
     cache : CurvatureCache
-    draw : ndarray of shape (n_rows,)
-        A uniform number for each row, for sampling.
+    settings : SolverSettings
     later : RowBatch
         Rows that leave in later steps, and are still in the objective.
-    n_objective : int
-        Rows in the mean of the objective.
-    n_sampled : int
-        Retained rows to compute on; all if there are no more.
-    curvature, tol, max_iter, chunk_size
-        See :class:`~sk_unlearn.PumaClassifier`.
-    ridge : Tensor of shape (n_parameters,)
 
     Returns
     -------
@@ -128,31 +166,48 @@ def build_system(
     cache : CurvatureCache
         With the sizes of the rows, if they were needed.
     """
+    sample, weights, cache = _sample(objective, params, cache, settings.n_sampled, later)
+    batch = (objective.model, params, sample.X, sample.y, weights)
+    ridge, chunk_size = objective.ridge, max(1, objective.chunk_size // LINEARISED)
+    damping, n_columns = float(ridge.mean()), int(COLUMNS_PER_ROW * len(sample))
+    fits = len(sample) <= LINEARISED * chunk_size
+    space = None
+    if (
+        fits
+        and settings.curvature == "gauss_newton"
+        and settings.tol >= VERIFY_BELOW
+        and bool((ridge == ridge[0]).all())
+    ):
+        space = RowSpace.build(*batch, damping=damping, n_columns=n_columns)
+    if space is None:
+        preconditioner = SampledPreconditioner(
+            *batch, damping=damping, n_columns=n_columns, chunk_size=chunk_size
+        )
+        operator = OPERATORS[settings.curvature](*batch, chunk_size=chunk_size, keep_graph=fits)
+        space = _ParameterSpace(operator, preconditioner, ridge)
+    return CurvatureSystem(space, settings), cache
+
+
+def _sample(objective, params, cache, n_sampled, later):
+    """Rows to compute curvature on, their weights in a mean, and the cache."""
+    rows, trained = objective.rows, objective.trained
     n_trained = int(trained.sum())
     picked, weights = trained.nonzero()[:, 0], None
     if n_sampled < n_trained:
         if cache.curvature is None:
-            sizes = row_sizes(model, params, rows.X, rows.y, chunk_size=chunk_size)
+            sizes = row_sizes(
+                objective.model, params, rows.X, rows.y, chunk_size=objective.chunk_size
+            )
             curvature_size, gradient_size = (size * trained.cpu() for size in sizes)
             cache = replace(cache, curvature=curvature_size, gradient=gradient_size)
-        picked, weights = sample_rows(cache.curvature, n_sampled, torch.from_numpy(draw))
+        draw = torch.from_numpy(objective.draw)
+        picked, weights = sample_rows(cache.curvature, n_sampled, draw)
         # in a mean over all retained rows, those not trained on count as zeros
         n_trained = len(rows)
     n_picked = len(picked)
     ones = torch.ones(n_picked + len(later), dtype=torch.float64)
     weights = ones[:n_picked] if weights is None else weights
-    # the operator takes a mean over its rows: weigh for (sum over all) / n_objective
+    # the operator takes a mean over its rows: weigh for (sum over all) / n_rows
     weights = torch.cat([weights * (n_trained / n_picked), ones[n_picked:]])
-    weights = weights * (len(weights) / n_objective)
-    sample = rows.take(picked).join(later)
-    batch = (model, params, sample.X, sample.y, weights.to(ridge))
-    chunk_size = max(1, chunk_size // LINEARISED)
-    preconditioner = SampledPreconditioner(
-        *batch,
-        damping=float(ridge.mean()),
-        n_columns=int(COLUMNS_PER_ROW * len(sample)),
-        chunk_size=chunk_size,
-    )
-    fits = len(sample) <= LINEARISED * chunk_size
-    operator = OPERATORS[curvature](*batch, chunk_size=chunk_size, keep_graph=fits)
-    return CurvatureSystem(operator, ridge, preconditioner, tol, max_iter, callback), cache
+    weights = weights * (len(weights) / objective.n_rows)
+    return rows.take(picked).join(later), weights.to(objective.ridge), cache

@@ -1,7 +1,6 @@
 """PUMA on a net: which rows play which part, and one request from start to end."""
 
 import warnings
-from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,13 +12,18 @@ from tqdm.auto import tqdm
 from sk_unlearn.approximate._advice import advice
 from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
-from sk_unlearn.approximate._curvature_system import OPERATORS, RowBatch, build_system
+from sk_unlearn.approximate._curvature_system import (
+    OPERATORS,
+    Objective,
+    SolverSettings,
+    build_system,
+)
 from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._puma_cost import puma_cost
-from sk_unlearn.approximate._removal_step import removal_step
+from sk_unlearn.approximate._removal_step import StepSettings, removal_step
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import RemovalFailedError
-from sk_unlearn.functional import RowwiseModel, directional_derivatives, rows_per_chunk
+from sk_unlearn.functional import directional_derivatives, rows_per_chunk
 from sk_unlearn.nets import (
     rowwise_model,
     to_tensors,
@@ -33,18 +37,6 @@ from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
 __all__ = ["BasePuma"]
 
 _PREVIEW_PRODUCTS = 3  # of a solve, for forget_cost: as the default settings need
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """A net and the retained rows, as the numerics see them."""
-
-    net: object
-    model: RowwiseModel
-    rows: RowBatch
-    trained: torch.Tensor
-    ids: np.ndarray
-    chunk_size: int
 
 
 class BasePuma(BaseNetForget):
@@ -143,9 +135,10 @@ class BasePuma(BaseNetForget):
         if (X is None) != (y is None):
             raise ValueError("influences takes X and y together, or neither.")
         with self._computing():
-            problem = self._problem(self.estimator_, self._rows_)
+            net = self.estimator_
+            objective = self._objective(net, self._rows_, damping=damping)
             if X is None:
-                criterion = self._criterion(problem, self._rows_)
+                criterion = self._criterion(net, objective, self._rows_)
                 if criterion is None:
                     raise ValueError(
                         "influences needs a criterion: no rows were held out. Pass X and y, or "
@@ -153,12 +146,12 @@ class BasePuma(BaseNetForget):
                     )
             else:
                 X, y = check_net_input(self, X), self._net_target(np.asarray(y))
-                batch = to_tensors(self.estimator_, X, y)
-                criterion = HeldOutLoss(problem.model, *batch, problem.chunk_size)
-            params, cache = problem.model.parameters(), self._known_curvature(self._rows_)
-            nothing = problem.rows.take([])
-            system, _ = self._system(problem, params, cache, nothing, damping=damping)
-            toward, solved = system.solve(criterion.gradient(params))
+                batch = to_tensors(net, X, y)
+                criterion = HeldOutLoss(objective.model, *batch, objective.chunk_size)
+            params, cache = objective.model.parameters(), self._known_curvature(self._rows_)
+            nothing = objective.rows.take([])
+            system, _ = build_system(objective, params, cache, self._solver_settings(), nothing)
+            toward, solved = system.solve(criterion.value_and_gradient(params)[1])
             if not solved.converged:
                 warnings.warn(
                     f"influences are inaccurate: {solved.message}",
@@ -166,12 +159,12 @@ class BasePuma(BaseNetForget):
                     stacklevel=2,
                 )
             slopes = directional_derivatives(
-                problem.model,
+                objective.model,
                 params,
-                problem.rows.X,
-                problem.rows.y,
+                objective.rows.X,
+                objective.rows.y,
                 toward,
-                chunk_size=problem.chunk_size,
+                chunk_size=objective.chunk_size,
             )
         return -slopes.double().cpu().numpy() / self._n_objective_
 
@@ -182,28 +175,17 @@ class BasePuma(BaseNetForget):
 
     def _remove(self, net, retained, leaving, n_hit):
         """Move the parameters: as many steps as the request is split into."""
-        problem = self._problem(net, retained)
-        rows, criterion = problem.rows, self._criterion(problem, retained)
-        params, cache, reports = problem.model.parameters(), self._known_curvature(retained), []
+        objective = self._objective(net, retained)
+        criterion, params = self._criterion(net, objective, retained), objective.model.parameters()
+        cache, settings, reports = self._known_curvature(retained), self._solver_settings(), []
+        step = StepSettings(self.eta, self.compensation, self.max_weight, self.strict)
         parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
         for i, part in enumerate(self._progress(parts)):
             later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
-            system, cache = self._system(problem, params, cache, later)
-            picked = self._candidates(cache)
+            system, cache = build_system(objective, params, cache, settings, later)
+            candidates = self._candidates(cache)
             params, report = removal_step(
-                problem.model,
-                params,
-                leaving.take(part),
-                rows if picked is None else rows.take(picked),
-                system,
-                criterion,
-                n_objective=self._n_objective_,
-                eta=self.eta,
-                compensation=self.compensation,
-                bound=self.max_weight,
-                strict=self.strict,
-                eligible=problem.trained if picked is None else problem.trained[picked],
-                chunk_size=problem.chunk_size,
+                objective, params, leaving.take(part), system, criterion, step, candidates
             )
             reports.append(report)
         self._curvature_cache_ = cache
@@ -250,18 +232,32 @@ class BasePuma(BaseNetForget):
             )
         return messages
 
-    def _problem(self, net, retained):
-        rows, trained = self._batch(net, retained), self._mask(net)
+    def _objective(self, net, retained, *, damping=None):
         if not all(torch.isfinite(p).all() for p in net.module_.parameters()):
             raise RemovalFailedError(
                 "The net has parameters that are not finite: its training diverged. Lower its "
                 "learning rate or scale the data, and fit again."
             )
         model = rowwise_model(net, y=self._objective_targets(), params=self.params)
-        chunk_size = self.chunk_size or rows_per_chunk(model, model.parameters(), rows.X)
-        return _Problem(net, model, rows, trained, retained.ids, chunk_size)
+        rows = self._batch(net, retained)
+        params, decay = model.parameters(), weight_decay(net)
+        damping = self.damping if damping is None else damping
+        ridge = {name: torch.full_like(p, damping + decay[name]) for name, p in params.items()}
+        return Objective(
+            model,
+            rows,
+            self._mask(net),
+            keyed_uniform(self._seed_, "curvature", retained.ids),
+            self._n_objective_,
+            model.flatten(ridge),
+            self.chunk_size or rows_per_chunk(model, params, rows.X),
+        )
 
-    def _criterion(self, problem, retained):
+    def _solver_settings(self):
+        n_sampled = self._n_sampled(int(self._trained_.sum()))
+        return SolverSettings(n_sampled, self.curvature, self.tol, self.max_products)
+
+    def _criterion(self, net, objective, retained):
         """The performance criterion on the held-out rows; None where there are none."""
         if self._external_ is not None:
             X, y = self._external_
@@ -272,10 +268,10 @@ class BasePuma(BaseNetForget):
             X, y = held_out.X, self._net_target(held_out.y) if len(held_out) else held_out.y
         if not len(y):
             return None
-        X, y = to_tensors(problem.net, X, y)
+        X, y = to_tensors(net, X, y)
         if self.performance is not None:
-            return UserCriterion(self.performance, problem.model, X, y)
-        return HeldOutLoss(problem.model, X, y, problem.chunk_size)
+            return UserCriterion(self.performance, objective.model, X, y)
+        return HeldOutLoss(objective.model, X, y, objective.chunk_size)
 
     def _known_curvature(self, rows):
         """What earlier requests learnt about the rows that are left."""
@@ -292,27 +288,6 @@ class BasePuma(BaseNetForget):
             return None
         n_rows = self._n_sampled(int(self._trained_.sum()))
         return cache.gradient.topk(n_rows).indices.sort().values
-
-    def _system(self, problem, params, cache, later, *, damping=None):
-        damping = self.damping if damping is None else damping
-        decay = weight_decay(problem.net)
-        ridge = {name: torch.full_like(p, damping + decay[name]) for name, p in params.items()}
-        return build_system(
-            problem.model,
-            params,
-            problem.rows,
-            problem.trained,
-            cache,
-            keyed_uniform(self._seed_, "curvature", problem.ids),
-            later=later,
-            n_objective=self._n_objective_,
-            n_sampled=self._n_sampled(int(problem.trained.sum())),
-            curvature=self.curvature,
-            ridge=problem.model.flatten(ridge),
-            tol=self.tol,
-            max_iter=self.max_products,
-            chunk_size=problem.chunk_size,
-        )
 
     def _progress(self, parts):
         return tqdm(parts, desc="forgetting", unit="step", leave=False, disable=not self.verbose)

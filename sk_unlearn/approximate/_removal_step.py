@@ -6,14 +6,29 @@ import torch
 
 from sk_unlearn.approximate._compensation import compensate
 from sk_unlearn.exceptions import RemovalFailedError
-from sk_unlearn.functional import directional_derivatives, row_losses, weighted_gradient
+from sk_unlearn.functional import (
+    directional_derivatives,
+    losses_and_gradient,
+    row_losses,
+    weighted_gradient,
+)
 
-__all__ = ["StepReport", "removal_step"]
+__all__ = ["StepReport", "StepSettings", "removal_step"]
 
 
 # Of a step, in norms of the parameters. A longer one, far outside of any expansion, would
 # let a few requests in turn drive the parameters out of the range of floats.
 MAX_LENGTH = 1.0
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What a step removes and compensates; see :class:`~sk_unlearn.PumaClassifier`."""
+
+    eta: float = 1.0
+    compensation: str | None = None
+    max_weight: float = 1.0
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,48 +89,31 @@ class _Reweighing:
         return 0 if self.weights is None else int(torch.count_nonzero(self.weights))
 
 
-def removal_step(
-    model,
-    params,
-    leaving,
-    candidates,
-    system,
-    criterion,
-    *,
-    n_objective,
-    eta=1.0,
-    compensation=None,
-    bound=1.0,
-    strict=False,
-    eligible=None,
-    chunk_size=None,
-):
+def removal_step(objective, params, leaving, system, criterion, settings, candidates=None):
     """Move the parameters to where the minimum goes when rows leave.
 
     Parameters
     ----------
-    model : RowwiseModel
+    objective : Objective
     params : dict of str to Tensor
-    leaving, candidates : RowBatch
-        Rows to remove, and retained rows that may be re-weighted.
+    leaving : RowBatch
+        Rows to remove.
     system : CurvatureSystem
         At ``params``.
     criterion : HeldOutLoss, UserCriterion or None
-    n_objective : int
-        Rows in the mean of the objective.
-    eta, compensation, bound, strict
-        See :class:`~sk_unlearn.PumaClassifier`.
-    eligible : Tensor of shape (n_candidates,), bool, or None
-        Candidates that the objective contains; None means all.
-    chunk_size : int or None
+    settings : StepSettings
+    candidates : Tensor of int or None
+        Which retained rows may be re-weighted if the objective contains them; None means all.
 
     Returns
     -------
     params : dict of str to Tensor
     report : StepReport
     """
-    removed = eta / n_objective * _gradient(model, params, leaving, chunk_size=chunk_size)
-    slope = None if criterion is None else criterion.gradient(params)
+    model, chunk = objective.model, {"chunk_size": objective.chunk_size}
+    losses, gradient = losses_and_gradient(model, params, leaving.X, leaving.y, **chunk)
+    removed = settings.eta / objective.n_rows * gradient
+    before, slope = (None, None) if criterion is None else criterion.value_and_gradient(params)
     solves = []
 
     def solve(b, tol=None):
@@ -125,26 +123,18 @@ def removal_step(
 
     def reweigh():
         # a rough solve ranks and weighs rows well enough; the step has a solve of its own
-        toward = solve(slope, min(3 * system.tol, 0.5))
+        toward = solve(slope, min(3 * system.settings.tol, 0.5))
         harm = float(toward.double() @ removed.double())
-        slopes = directional_derivatives(
-            model, params, candidates.X, candidates.y, toward, chunk_size=chunk_size
-        )
-        influence = -slopes / n_objective
-        if eligible is not None:
-            influence = influence * eligible
-        weights, unmet = compensate(influence, harm, kind=compensation, bound=bound, strict=strict)
-        added = _gradient(model, params, candidates, weights, chunk_size=chunk_size)
-        return _Reweighing(harm, weights, unmet, added / n_objective)
+        return _reweigh(objective, params, toward, harm, settings, candidates)
 
-    compensates = compensation is not None and slope is not None
+    compensates = settings.compensation is not None and slope is not None
     reweighing = None
-    if compensates and (strict or slope @ system.preconditioner(removed) > 0):
+    if compensates and (settings.strict or system.guess_dot(slope, removed) > 0):
         reweighing = reweigh()
         step = solve(removed - reweighing.added)
     else:
         step = solve(removed)
-        if compensates and slope @ step > 0:  # one application had the sign wrong
+        if compensates and slope @ step > 0:  # the guess had the sign wrong
             reweighing = reweigh()
             step = solve(removed - reweighing.added)
     if reweighing is None:
@@ -162,13 +152,32 @@ def removal_step(
         n_weighted=reweighing.n_weighted,
         unmet=reweighing.unmet / abs(reweighing.harm) if reweighing.unmet else 0.0,
         step_ratio=length,
-        criterion_before=None if criterion is None else criterion.value(params),
+        criterion_before=before,
         criterion=None if criterion is None else criterion.value(moved),
         criterion_change_predicted=None if slope is None else float(slope @ step),
-        forget_loss_before=_mean_loss(model, params, leaving, chunk_size),
-        forget_loss=_mean_loss(model, moved, leaving, chunk_size),
+        forget_loss_before=float(losses.double().mean()),
+        forget_loss=float(row_losses(model, moved, leaving.X, leaving.y, **chunk).double().mean()),
     )
     return moved, report
+
+
+def _reweigh(objective, params, toward, harm, settings, candidates):
+    """Weights of the candidates against a harm, ``toward`` the criterion's solve."""
+    rows, eligible = objective.rows, objective.trained
+    if candidates is not None:
+        rows, eligible = rows.take(candidates), eligible[candidates]
+    batch = (objective.model, params, rows.X, rows.y)
+    slopes = directional_derivatives(*batch, toward, chunk_size=objective.chunk_size)
+    influence = -slopes / objective.n_rows * eligible
+    weights, unmet = compensate(
+        influence,
+        harm,
+        kind=settings.compensation,
+        bound=settings.max_weight,
+        strict=settings.strict,
+    )
+    added = weighted_gradient(*batch, weights, chunk_size=objective.chunk_size)
+    return _Reweighing(harm, weights, unmet, added / objective.n_rows)
 
 
 def _check_step(step, removed, solved):
@@ -179,12 +188,3 @@ def _check_step(step, removed, solved):
         f"The removal step {found}, so nothing was forgotten ({solved.message}). Use "
         "curvature='gauss_newton', raise damping, lower eta, or retrain."
     )
-
-
-def _gradient(model, params, rows, weights=None, *, chunk_size):
-    return weighted_gradient(model, params, rows.X, rows.y, weights, chunk_size=chunk_size)
-
-
-def _mean_loss(model, params, rows, chunk_size):
-    losses = row_losses(model, params, rows.X, rows.y, chunk_size=chunk_size)
-    return float(losses.double().mean())

@@ -7,10 +7,16 @@ scikit-learn or skorch. Semi-public: for those who write a removal method of the
 from ._chunks import rows_per_chunk
 from ._curvature import GaussNewtonOperator, HessianOperator
 from ._ekfac import EKFACPreconditioner
-from ._gradients import directional_derivatives, row_losses, weighted_gradient
+from ._gradients import (
+    directional_derivatives,
+    losses_and_gradient,
+    row_losses,
+    weighted_gradient,
+)
 from ._model import RowwiseModel
 from ._nystrom import NystromPreconditioner
 from ._row_sizes import RowSizes, row_sizes, sample_rows
+from ._row_space import RowSpace
 from ._sampled import SampledPreconditioner
 from ._solvers import SolverReport, conjugate_gradient
 
@@ -20,11 +26,13 @@ __all__ = [
     "HessianOperator",
     "NystromPreconditioner",
     "RowSizes",
+    "RowSpace",
     "RowwiseModel",
     "SampledPreconditioner",
     "SolverReport",
     "conjugate_gradient",
     "directional_derivatives",
+    "losses_and_gradient",
     "row_losses",
     "row_sizes",
     "rows_per_chunk",

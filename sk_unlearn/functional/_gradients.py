@@ -122,18 +122,62 @@ def weighted_gradient(
         used = weights.nonzero()[:, 0]
         if len(used) < len(X):
             X, y, weights = X[used], y[used], weights[used]
+    return _losses_and_gradient(model, params, X, y, weights, chunk_size)[1]
+
+
+def losses_and_gradient(
+    model: RowwiseModel,
+    params: Mapping[str, Tensor],
+    X: Tensor,
+    y: Tensor,
+    *,
+    chunk_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Loss of each row, and the sum of the gradients of the row losses, in one pass.
+
+    Parameters
+    ----------
+    model, params, X, y, chunk_size
+        As in :func:`weighted_gradient`.
+
+    Returns
+    -------
+    losses : Tensor of shape (n,)
+        Without graph.
+    gradient : Tensor of shape (d,)
+
+    Notes
+    -----
+    Cost: one gradient pass.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_unlearn.functional import RowwiseModel, losses_and_gradient
+    >>> net = torch.nn.Linear(1, 1).eval()
+    >>> model = RowwiseModel(net, lambda s, y: 0.5 * (s[:, 0] - y) ** 2, active=("bias",))
+    >>> params, X, y = {"bias": torch.tensor([3.0])}, torch.zeros(2, 1), torch.tensor([1.0, 2.0])
+    >>> losses_and_gradient(model, params, X, y)
+    (tensor([2.0000, 0.5000]), tensor([3.]))
+    """
+    return _losses_and_gradient(model, params, X, y, None, chunk_size)
+
+
+def _losses_and_gradient(model, params, X, y, weights, chunk_size):
     size = checked_chunk_size(model, params, X, y, chunk_size)
     record = leaves(params)
     total = model.flatten({name: torch.zeros_like(param) for name, param in params.items()})
+    parts = [total.new_zeros(0)]
     for chunk in row_chunks(len(X), size):
         with torch.enable_grad():
             losses = model.row_losses(record, X[chunk], y[chunk])
+        parts.append(losses.detach())
         # As cotangent the weights take the dtype of the losses, whatever the caller's.
         cotangent = torch.ones_like(losses) if weights is None else weights[chunk].to(losses)
         if losses.requires_grad:
             pulled = grads(losses, tuple(record.values()), cotangent)
             total += model.flatten(dict(zip(record, pulled, strict=True)))
-    return total
+    return torch.cat(parts), total
 
 
 def directional_derivatives(

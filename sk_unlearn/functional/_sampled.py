@@ -189,11 +189,7 @@ class SampledPreconditioner:
             scores = torch.cat([linear.value.detach() for linear in self._linear])
             self._root = self._roots(rows.to(X.device), scores)
         gram = self._gram(X[rows.to(X.device)])
-        size = gram.diagonal()
-        gain = torch.minimum(
-            (1 / probabilities).to(size),
-            (MAX_GAIN * self.damping / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_min(1),
-        ).sqrt()
+        gain = column_gain(gram.diagonal(), probabilities, self.damping)
         gram = gram * gain * gain[:, None]
         gram.diagonal().add_(self.damping)
         self._gain, self._factor = gain, torch.linalg.cholesky(gram)
@@ -254,6 +250,21 @@ class SampledPreconditioner:
             total += self.model.flatten(linear.vjp(part.reshape(linear.value.shape)))
             start += len(linear.value)
         return (r - total) / self.damping
+
+
+def column_gain(size: Tensor, probabilities: Tensor, damping: float) -> Tensor:
+    """Factors by which sampled columns stand for those left out, at least one.
+
+    Parameters
+    ----------
+    size : Tensor of shape (m,)
+        Squared norms of the columns.
+    probabilities : Tensor of shape (m,)
+        Of their inclusion in the sample.
+    damping : float
+    """
+    limit = MAX_GAIN * damping / size.clamp_min(torch.finfo(size.dtype).tiny)
+    return torch.minimum((1 / probabilities).to(size), limit.clamp_min(1)).sqrt()
 
 
 def _add_gram(gram: Tensor, g: Tensor, a: Tensor) -> None:

@@ -45,8 +45,9 @@ def conjugate_gradient(
     *,
     damping: float | Tensor = 0.0,
     preconditioner: Callable[[Tensor], Tensor] | None = None,
+    dot: Callable[[Tensor, Tensor], Tensor] = torch.dot,
     tol: float = 1e-2,
-    max_iter: int = 100,
+    max_products: int = 100,
     x0: Tensor | None = None,
     verify: bool = True,
     callback: Callable[[int, float], None] | None = None,
@@ -62,10 +63,13 @@ def conjugate_gradient(
         Added to the diagonal: gamma plus weight decay.
     preconditioner : callable or None, default=None
         r -> P^{-1} r for a symmetric positive definite P, damping included.
+    dot : callable, default=torch.dot
+        Inner product ``(v, w) -> scalar tensor`` in which H and P are symmetric; its norm is
+        the norm of residuals.
     tol : float, default=1e-2
         Stop when ||b - A x|| <= tol ||b||.
-    max_iter : int, default=100
-        Most iterations, one product each.
+    max_products : int, default=100
+        Most iterations, one product each; a start and a verification add one.
     x0 : Tensor of shape (d,) or None, default=None
         Start; None means zero. A start costs one product.
     verify : bool, default=True
@@ -83,7 +87,7 @@ def conjugate_gradient(
     Raises
     ------
     ValueError
-        If a shape is wrong, or `tol` or `max_iter` is not positive.
+        If a shape is wrong, or `tol` or `max_products` is not positive.
 
     Notes
     -----
@@ -109,30 +113,39 @@ def conjugate_gradient(
         raise ValueError(f"b must be of shape (d,), got {tuple(b.shape)}.")
     if x0 is not None and x0.shape != b.shape:
         raise ValueError(f"x0 must be of shape {tuple(b.shape)}, got {tuple(x0.shape)}.")
-    if not tol > 0 or not max_iter >= 1:
-        raise ValueError(f"tol and max_iter must be positive, got {tol!r} and {max_iter!r}.")
-    return _Recursion(matvec, b.detach(), damping, preconditioner, tol, max_iter, callback).solve(
-        x0, verify
+    if not tol > 0 or not max_products >= 1:
+        raise ValueError(
+            f"tol and max_products must be positive, got {tol!r} and {max_products!r}."
+        )
+    recursion = _Recursion(
+        matvec, b.detach(), damping, preconditioner, dot, tol, max_products, callback
     )
+    return recursion.solve(x0, verify)
 
 
 class _Recursion:
     """State of one solve; a class so that each way to stop can see the counts."""
 
-    def __init__(self, matvec, b, damping, preconditioner, tol, max_iter, callback):
+    def __init__(self, matvec, b, damping, preconditioner, dot, tol, max_products, callback):
         self.multiply, self.b, self.damping = matvec, b, damping
         self.precondition = preconditioner or (lambda r: r)
-        self.tol, self.max_iter, self.callback = float(tol), max_iter, callback
+        self.dot = dot
+        self.tol, self.max_products, self.callback = float(tol), max_products, callback
         self.n_products = self.n_iter = 0
-        self.scale = float(torch.linalg.vector_norm(b))
+        self.scale = self.norm(b)
         self.residuals: list[float] = []
 
     def product(self, v: Tensor) -> Tensor:
         self.n_products += 1
         return self.multiply(v) + self.damping * v
 
+    def norm(self, v: Tensor) -> float:
+        if self.dot is torch.dot:
+            return float(torch.linalg.vector_norm(v))
+        return math.sqrt(max(float(self.dot(v, v)), 0.0))
+
     def relative(self, r: Tensor) -> float:
-        return float(torch.linalg.vector_norm(r)) / self.scale
+        return self.norm(r) / self.scale
 
     def solve(self, x0: Tensor | None, verify: bool) -> tuple[Tensor, SolverReport]:
         x = torch.zeros_like(self.b)
@@ -151,7 +164,7 @@ class _Recursion:
                 claimed, r = self.relative(r), self.b - self.product(x)
                 # A residual that did not drift is as good as it gets; rerunning would loop.
                 stalled = self.relative(r) <= max(self.tol, claimed)
-                stalled = stalled or self.n_iter >= self.max_iter
+                stalled = stalled or self.n_iter >= self.max_products
             if stalled:
                 return x, self.report(self.relative(r), problem)
 
@@ -159,19 +172,19 @@ class _Recursion:
         """Iterate from x with residual r until the tolerance, the limit or a problem."""
         self.residuals.append(self.relative(r))
         direction, rz = None, 0.0
-        while self.residuals[-1] > self.tol and self.n_iter < self.max_iter:
+        while self.residuals[-1] > self.tol and self.n_iter < self.max_products:
             z = self.precondition(r)
-            rz_old, rz = rz, float(torch.dot(r, z))
+            rz_old, rz = rz, float(self.dot(r, z))
             if not rz > 0:
                 return x, r, "the preconditioner is not positive definite or not finite."
             direction = z if direction is None else z + (rz / rz_old) * direction
             image = self.product(direction)
-            curvature = float(torch.dot(direction, image))
+            curvature = float(self.dot(direction, image))
             # any non-finite entry makes the product non-finite too: 0 * inf is NaN
             if not math.isfinite(curvature):
                 return x, r, "a product holds non-finite values; check the data and parameters."
             if curvature <= 0:
-                quotient = curvature / float(torch.dot(direction, direction))
+                quotient = curvature / float(self.dot(direction, direction))
                 problem = (
                     f"curvature {quotient:.3g} along a direction is not positive; raise the "
                     "damping or use Gauss-Newton."
@@ -194,7 +207,7 @@ class _Recursion:
         else:
             message = (
                 f"relative residual {residual:.3g} after {self.n_iter} iterations, asked for "
-                f"{self.tol:.3g}; raise max_iter or the damping, or use a preconditioner."
+                f"{self.tol:.3g}; raise max_products or the damping, or use a preconditioner."
             )
         self.residuals.append(residual)
         return SolverReport(

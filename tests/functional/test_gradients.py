@@ -7,6 +7,7 @@ from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.functional import (
     RowwiseModel,
     directional_derivatives,
+    losses_and_gradient,
     row_losses,
     weighted_gradient,
 )
@@ -86,6 +87,16 @@ def test_weighted_gradient_is_the_weighted_sum_of_row_gradients(make, oracle, ca
     torch.testing.assert_close(
         weighted_gradient(model, params, X, y), rows.sum(0), rtol=1e-9, atol=1e-11
     )
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_losses_and_gradient_are_those_of_two_passes(make, case, chunk_size):
+    rows = make(case)
+    losses, gradient = losses_and_gradient(*rows, chunk_size=chunk_size)
+    assert not losses.requires_grad
+    torch.testing.assert_close(losses, row_losses(*rows))
+    torch.testing.assert_close(gradient, weighted_gradient(*rows))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])

@@ -71,7 +71,7 @@ def test_zero_right_hand_side_is_solved_without_products():
 
 def test_limit_on_iterations_is_reported():
     H, b = system(condition=1e6)
-    x, report = conjugate_gradient(H.matmul, b, tol=1e-8, max_iter=3)
+    x, report = conjugate_gradient(H.matmul, b, tol=1e-8, max_products=3)
     assert not report.converged
     assert report.n_products == 4
     assert "3 iterations" in report.message
@@ -81,7 +81,7 @@ def test_limit_on_iterations_is_reported():
 
 def test_negative_curvature_is_reported():
     H = torch.diag(torch.tensor([1.0, -2.0]))
-    x, report = conjugate_gradient(H.matmul, torch.tensor([0.1, 1.0]), max_iter=50)
+    x, report = conjugate_gradient(H.matmul, torch.tensor([0.1, 1.0]), max_products=50)
     assert not report.converged
     assert "not positive" in report.message
     assert torch.equal(x, torch.zeros(2))
@@ -147,7 +147,7 @@ def test_influence_on_ridge_regression_has_its_closed_form():
     ("options", "match"),
     [
         ({"tol": 0.0}, "tol"),
-        ({"max_iter": 0}, "max_iter"),
+        ({"max_products": 0}, "max_products"),
         ({"x0": torch.zeros(2)}, "x0"),
     ],
 )

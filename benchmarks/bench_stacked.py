@@ -1,0 +1,167 @@
+"""Nets of one architecture trained side by side against one after another.
+
+Claims: on two cores, 100 small nets on digits (64-128-10, 60 epochs, 1300 rows) in at most
+10 seconds; 20 shards of images (784-128-10, 375 to 500 rows each, batch 32) at least 1.5
+times faster than one after another through prepared skorch nets.
+
+    python benchmarks/bench_stacked.py
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from _common import load_images, print_table, ratio, time_interleaved, write_json
+from joblib import parallel_config
+from sklearn.datasets import load_digits
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sk_unlearn.nets import MLP, default_classifier, train_states
+
+CLASSES = 10
+
+
+def default_net(n_features, epochs):
+    net = default_classifier(
+        n_features=n_features, n_outputs=CLASSES, n_rows=1300, device="cpu", hidden=(128,)
+    )
+    return net.set_params(batch_size=32, max_epochs=epochs)
+
+
+def user_net(n_features, epochs, **optimizer):
+    return NeuralNetClassifier(
+        MLP,
+        module__n_features=n_features,
+        module__n_outputs=CLASSES,
+        criterion=nn.CrossEntropyLoss,
+        batch_size=32,
+        max_epochs=epochs,
+        iterator_train__shuffle=True,
+        train_split=None,
+        callbacks__epoch_timer=None,
+        verbose=0,
+        **optimizer,
+    )
+
+
+def n_steps(row_sets, epochs):
+    return epochs * sum(-(-len(rows) // 32) for rows in row_sets)
+
+
+def compare_shards(X, y, row_sets, epochs, repeats, jobs, clock):
+    """Times of shards side by side and one after another, for each net and number of jobs."""
+    seeds, d = range(len(row_sets)), X.shape[1]
+    nets = {
+        "default (fused Adam)": default_net(d, epochs),
+        "Adam": user_net(d, epochs, optimizer=torch.optim.Adam, lr=1e-3),
+        "SGD": user_net(d, epochs, optimizer=torch.optim.SGD, lr=0.1),
+    }
+    seconds, rows = {}, []
+    for n_jobs in jobs:
+        for name, net in nets.items():
+            ways = {
+                way: lambda net=net, stacked=stacked, n_jobs=n_jobs: train_states(
+                    net, X, y, row_sets, seeds, stacked=stacked, n_jobs=n_jobs
+                )
+                for way, stacked in (("stacked", True), ("one by one", False))
+            }
+            # CPU time counts this process only: workers' time is taken by the wall clock
+            own = clock if n_jobs == 1 else time.perf_counter
+            found = time_interleaved(ways, repeats=repeats, clock=own)
+            steps = n_steps(row_sets, epochs)
+            rows.append(
+                (
+                    name,
+                    n_jobs,
+                    min(found["stacked"]) / steps * 1e6,
+                    min(found["one by one"]) / steps * 1e6,
+                    ratio(found, "one by one", "stacked"),
+                )
+            )
+            seconds[f"{name}, {n_jobs} jobs"] = found
+    return seconds, rows
+
+
+def compare_widths(X, y, row_sets, epochs, widths, repeats, clock):
+    net, seeds = default_net(X.shape[1], epochs), range(len(row_sets))
+    ways = {
+        str(width): lambda width=width: train_states(
+            net, X, y, row_sets, seeds, stacked=True, width=width
+        )
+        for width in widths
+    }
+    seconds = time_interleaved(ways, repeats=repeats, clock=clock)
+    steps = n_steps(row_sets, epochs)
+    return seconds, [(width, min(s) / steps * 1e6) for width, s in seconds.items()]
+
+
+def time_oracles(X, y, n_nets, epochs):
+    """Wall and CPU time of the nets of a forgetting metric, on two threads."""
+    rng = np.random.default_rng(0)
+    row_sets = [rng.choice(len(X), 1300, replace=False) for _ in range(n_nets)]
+    net = default_net(X.shape[1], epochs)
+    with parallel_config(backend="threading"):
+        wall, cpu = time.perf_counter(), time.process_time()
+        train_states(net, X, y, row_sets, range(n_nets), stacked=True, n_jobs=2)
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=5, help="of the shards")
+    parser.add_argument("--oracle-epochs", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--jobs", type=int, nargs="*", default=[1, 2])
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="for a machine that others use too"
+    )
+    args = parser.parse_args()
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    torch.set_num_threads(1)
+    name, X, y = load_images()
+    rng = np.random.default_rng(0)
+    shards = np.split(rng.permutation(len(X))[: 20 * 500], 20) if len(X) >= 10_000 else None
+    shards = shards or np.array_split(rng.permutation(len(X)), 20)
+    shards = [shard[: rng.integers(3 * len(shard) // 4, len(shard) + 1)] for shard in shards]
+    seconds, rows = compare_shards(X, y, shards, args.epochs, args.repeats, args.jobs, clock)
+    print_table(
+        f"20 shards of {name}, {X.shape[1]}-128-{CLASSES}, batch 32",
+        ("net", "jobs", "stacked, us a step", "one by one, us a step", "times faster"),
+        rows,
+    )
+    digits, labels = load_digits(return_X_y=True)
+    digits = (digits / 16).astype(np.float32)
+    hundred = [rng.choice(len(digits), 320, replace=False) for _ in range(100)]
+    widths = {}
+    for data, arrays, sets, tried in (
+        (name, (X, y), shards, (2, 5, 10, 20)),
+        ("digits", (digits, labels), hundred, (5, 10, 20, 50, 100)),
+    ):
+        widths[data] = compare_widths(*arrays, sets, args.epochs, tried, args.repeats, clock)
+        print_table(
+            f"Width of a stack on {data}, default net, one thread",
+            ("most nets in a stack", "us a step of a net"),
+            widths[data][1],
+        )
+    wall, cpu = time_oracles(digits, labels, 100, args.oracle_epochs)
+    print_table(
+        f"100 nets on digits, 1300 rows, {args.oracle_epochs} epochs, two threads",
+        ("wall s", "CPU s"),
+        [(wall, cpu)],
+    )
+    write_json(
+        "stacked",
+        {"shards": seconds, "ratios": rows, "widths": widths, "oracles": [wall, cpu]},
+        data=name,
+        seed=0,
+        epochs=args.epochs,
+        oracle_epochs=args.oracle_epochs,
+        repeats=args.repeats,
+        clock=clock.__name__,
+    )
+
+
+if __name__ == "__main__":
+    main()

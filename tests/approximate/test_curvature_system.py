@@ -1,0 +1,80 @@
+"""The system of a step, in whichever space it is solved, against the dense one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sk_unlearn.approximate._curvature_cache import CurvatureCache
+from sk_unlearn.approximate._curvature_system import (
+    Objective,
+    RowBatch,
+    SolverSettings,
+    build_system,
+)
+from sk_unlearn.functional import RowSpace, RowwiseModel
+
+N_ROWS, N_OBJECTIVE, DAMPING = 12, 15, 0.05
+
+
+@pytest.fixture
+def objective():
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double().eval()
+    model = RowwiseModel(net, nn.CrossEntropyLoss(reduction="none"))
+    X = torch.randn(N_ROWS, 4, generator=generator, dtype=torch.float64)
+    rows = RowBatch(X, torch.arange(N_ROWS) % 3)
+    trained = torch.arange(N_ROWS) != 4
+    ridge = torch.full((model.n_parameters,), DAMPING, dtype=torch.float64)
+    return Objective(model, rows, trained, np.linspace(0, 1, N_ROWS), N_OBJECTIVE, ridge, 100)
+
+
+def built(objective, later, **settings):
+    settings = {"n_sampled": N_ROWS, "tol": 1e-3, **settings}
+    cache = CurvatureCache(np.arange(N_ROWS))
+    params = objective.model.parameters()
+    return build_system(objective, params, cache, SolverSettings(**settings), later)[0]
+
+
+def dense(objective, later):
+    """Sum over the rows of the objective from dense Jacobians, plus the ridge."""
+    model, flat = objective.model, objective.model.flatten(objective.model.parameters())
+    rows = objective.rows.take(objective.trained.nonzero()[:, 0]).join(later)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda v: model.forward(model.unflatten(v), rows.X), flat
+    )
+    p = model.forward(model.parameters(), rows.X).detach().softmax(dim=1)
+    inner = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    total = torch.einsum("nkd,nkl,nle->de", jacobian, inner, jacobian)
+    return total / objective.n_rows + torch.diag(objective.ridge)
+
+
+@pytest.mark.parametrize("n_later", [0, 2])
+@pytest.mark.parametrize("in_rows", [True, False])
+def test_solution_is_that_of_the_dense_system(objective, in_rows, n_later):
+    if not in_rows:  # a ridge that differs between parameters
+        objective = replace(objective, ridge=objective.ridge * torch.linspace(1, 2, 43).double())
+    later = RowBatch(objective.rows.X[:n_later] + 1, objective.rows.y[:n_later])
+    system = built(objective, later)
+    assert isinstance(system.space, RowSpace) == in_rows
+    b = torch.linspace(-1, 1, objective.model.n_parameters).double()
+    x, report = system.solve(b, tol=1e-9)
+    assert report.converged
+    torch.testing.assert_close(x, torch.linalg.solve(dense(objective, later), b))
+    assert system.guess_dot(b, b) > 0
+
+
+@pytest.mark.parametrize("settings", [{"tol": 1e-4}, {"curvature": "hessian"}])
+def test_tight_tolerances_and_hessians_are_for_the_parameter_space(objective, settings):
+    space = built(objective, objective.rows.take([]), **settings).space
+    assert not isinstance(space, RowSpace)
+
+
+def test_chunks_are_respected(objective):
+    system = built(replace(objective, chunk_size=2), objective.rows.take([]))
+    assert not isinstance(system.space, RowSpace)
+    assert system.space.operator.chunk_size == 1

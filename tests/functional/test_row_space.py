@@ -1,0 +1,153 @@
+import pytest
+import torch
+from torch import nn
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.functional import (
+    GaussNewtonOperator,
+    RowSpace,
+    RowwiseModel,
+    SampledPreconditioner,
+    _row_space,
+    conjugate_gradient,
+)
+
+CASES = ["cross_entropy", "weighted", "bce", "mse", "probabilities", "linear"]
+WEIGHTS = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.0, 3.0, 1.0], dtype=torch.float64)
+
+
+def right_hand_side(model, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(model.n_parameters, generator=generator, dtype=torch.float64)
+
+
+def damped_inverse(oracle, rows, weights, damping):
+    matrix = oracle.gauss_newton(*rows, weights)
+    return (matrix + damping * torch.eye(len(matrix)).to(matrix)).inverse()
+
+
+@pytest.mark.parametrize("n_columns", [2, 8, 21])
+@pytest.mark.parametrize("case", CASES)
+def test_solution_is_that_of_the_dense_system(make, oracle, case, n_columns):
+    rows = make(case)
+    b = right_hand_side(rows[0])
+    space = RowSpace.build(*rows, WEIGHTS, damping=0.1, n_columns=n_columns)
+    x, report = space.solve(b, tol=1e-9)
+    assert report.converged
+    torch.testing.assert_close(x, damped_inverse(oracle, rows, WEIGHTS, 0.1) @ b)
+
+
+@pytest.mark.parametrize("active", [("2.weight",), ("0.weight", "2.bias", "2.weight"), None])
+def test_subset_of_parameters_in_any_order(make, oracle, active):
+    rows = make("cross_entropy", active=active)
+    b = right_hand_side(rows[0])
+    x, _ = RowSpace.build(*rows, damping=0.1, n_columns=4).solve(b, tol=1e-9)
+    torch.testing.assert_close(x, damped_inverse(oracle, rows, None, 0.1) @ b)
+
+
+def test_every_column_makes_the_first_guess_exact(make, oracle):
+    rows = make("cross_entropy")
+    b = right_hand_side(rows[0])
+    space = RowSpace.build(*rows, WEIGHTS, damping=0.1, n_columns=100)
+    a = right_hand_side(rows[0], seed=4)
+    expected = a @ damped_inverse(oracle, rows, WEIGHTS, 0.1) @ b
+    torch.testing.assert_close(space.guess_dot(a, b), expected)
+    assert space.solve(b, tol=1e-6)[1].n_products == 1
+
+
+def test_reported_residual_is_that_of_the_parameters(make, oracle):
+    rows = make("cross_entropy", n_rows=30)
+    b = right_hand_side(rows[0])
+    space = RowSpace.build(*rows, damping=1e-2, n_columns=5)
+    for tol in (0.5, 0.1, 1e-2, 1e-4):
+        x, report = space.solve(b, tol=tol)
+        residual = b - oracle.gauss_newton(*rows) @ x - 1e-2 * x
+        expected = float(residual.norm() / b.norm())
+        assert report.relative_residual == pytest.approx(expected, rel=1e-6)
+        assert report.relative_residual <= tol
+
+
+def test_a_large_sample_takes_the_iterates_of_the_parameter_space(make):
+    # every column is sampled, so that both preconditioners and thereby all iterates agree
+    rows = make("mse", n_rows=9)
+    b = right_hand_side(rows[0])
+    known = {"damping": 1e-3, "n_columns": 1000}
+    inverse = SampledPreconditioner(*rows, **known)
+    expected, primal = conjugate_gradient(
+        GaussNewtonOperator(*rows).matvec,
+        b,
+        damping=1e-3,
+        preconditioner=inverse,
+        tol=1e-3,
+        verify=False,
+    )
+    x, report = RowSpace.build(*rows, **known).solve(b, tol=1e-3)
+    assert report.n_products == primal.n_products
+    torch.testing.assert_close(x, expected)
+
+
+def test_max_products_stops_the_solve(make):
+    rows = make("cross_entropy", n_rows=30)
+    space = RowSpace.build(*rows, damping=1e-4, n_columns=1)
+    seen = []
+    _, report = space.solve(
+        right_hand_side(rows[0]), tol=1e-8, max_products=2, callback=lambda *at: seen.append(at)
+    )
+    assert (report.converged, report.n_products) == (False, 2)
+    assert [i for i, _ in seen] == [1, 2]
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_no_step_for_a_zero_or_a_broken_right_hand_side(make, value):
+    rows = make("cross_entropy")
+    b = torch.full((rows[0].n_parameters,), value, dtype=torch.float64)
+    x, report = RowSpace.build(*rows, damping=0.1, n_columns=3).solve(b, tol=0.1)
+    assert not x.any()
+    assert report.converged == (value == 0.0)
+
+
+def test_rows_without_curvature_leave_the_damping(make):
+    rows = make("cross_entropy")
+    b = right_hand_side(rows[0])
+    space = RowSpace.build(*rows, torch.zeros_like(WEIGHTS), damping=0.1, n_columns=3)
+    x, report = space.solve(b, tol=1e-6)
+    assert report.converged
+    torch.testing.assert_close(x, b / 0.1)
+
+
+@pytest.mark.parametrize("case", ["cnn", "embedder"])
+def test_not_for_layers_with_positions_or_embeddings(make, case):
+    assert RowSpace.build(*make(case), damping=0.1, n_columns=3) is None
+
+
+def test_not_for_many_rows_or_large_slopes(make, monkeypatch):
+    rows = make("cross_entropy")
+    with monkeypatch.context() as patch:
+        patch.setattr(_row_space, "MAX_ROWS", 6)
+        assert RowSpace.build(*rows, damping=0.1, n_columns=3) is None
+    monkeypatch.setattr(_row_space, "BLOCK_BYTES", 7 * 3 * (5 + 3) * 8)
+    assert RowSpace.build(*rows, damping=0.1, n_columns=3) is not None
+    monkeypatch.setattr(_row_space, "BLOCK_BYTES", 7 * 3 * (5 + 3) * 8 - 1)
+    assert RowSpace.build(*rows, damping=0.1, n_columns=3) is None
+
+
+def test_convolution_with_a_single_position(oracle):
+    with torch.random.fork_rng(devices=[]):
+        net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten()).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for param in net.parameters():
+            param.copy_(torch.randn(param.shape, generator=generator, dtype=torch.float64))
+    X = torch.randn(5, 1, 3, 3, generator=generator, dtype=torch.float64)
+    model = RowwiseModel(net, nn.CrossEntropyLoss(reduction="none"))
+    rows = (model, model.parameters(), X, torch.arange(5) % 3)
+    b = right_hand_side(model)
+    x, _ = RowSpace.build(*rows, damping=0.1, n_columns=4).solve(b, tol=1e-9)
+    torch.testing.assert_close(x, damped_inverse(oracle, rows, None, 0.1) @ b)
+
+
+def test_linear_losses_are_refused(make):
+    model, params, X, y = make("cross_entropy")
+    linear = RowwiseModel(model.module, lambda s, y: s.sum(dim=1))
+    with pytest.raises(UnsupportedNetError, match="linear in the scores"):
+        RowSpace.build(linear, params, X, y, damping=0.1, n_columns=3)
