@@ -165,16 +165,16 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
             The largest, over classes, of the score in standard deviations from the mean
             score of the class's own rows: about 0 is typical, -3 is unusual.
         """
-        each = self._raw_scores(X)
-        return np.max([calibrated(s, chain.summary, "standard") for s, chain in each], axis=0)
+        standard = [calibrated(s, c.summary, "standard") for s, c in self._raw_scores(X)]
+        return np.max(standard, axis=0)
 
     def _scores(self, X):
-        kind = self._recipe_.calibration
-        scores = [calibrated(s, chain.summary, kind) for s, chain in self._raw_scores(X)]
+        raw, kind = self._raw_scores(X), self._recipe_.calibration
+        scores = [calibrated(score, chain.summary, kind) for score, chain in raw]
         return np.stack(scores, axis=1) + self.class_log_prior_
 
     def _raw_scores(self, X):
+        """What each class's model says about each row, with its chain."""
         check_is_fitted(self)
-        X = self._check_input(X)
-        for chain in self._chains_.values():
-            yield np.asarray(chain.model.score_samples(X), dtype=np.float64), chain
+        X, chains = self._check_input(X), self._chains_.values()
+        return [(np.asarray(c.model.score_samples(X), dtype=np.float64), c) for c in chains]

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import clone
 
 from sk_unlearn.exact._chain import Plan, plan_steps
@@ -78,13 +79,17 @@ class BaseArcane(BaseEnsemble):
         self.n_jobs = n_jobs
 
     def _check_training_data(self, X, y):
-        self._refuse_adoption()
         goes_in_steps = self._goes_in_steps()
         if self.n_blocks not in ("auto", 1) and not goes_in_steps:
             raise ValueError(
                 f"n_blocks={self.n_blocks} needs an estimator that can be trained block by "
                 f"block, a skorch net or one with partial_fit; {type(self.estimator).__name__} "
                 "is neither. Set n_blocks=1: each class is then trained in one go."
+            )
+        if self.selection < 1 and sparse.issparse(X):
+            raise TypeError(
+                "Sparse X is not supported by the selectors of representative rows. Set "
+                "selection=1, or pass X.toarray()."
             )
         return super()._check_training_data(X, y)
 

@@ -16,6 +16,7 @@ from sk_unlearn.exact._placement import check_forget_proba
 from sk_unlearn.exact._store import open_store
 from sk_unlearn.exact._wrapped import BaseExact
 from sk_unlearn.receipts import ForgetCost
+from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import take_rows
 
 __all__ = ["BaseEnsemble", "Placement"]
@@ -113,6 +114,13 @@ class BaseEnsemble(BaseExact):
             owner = type(self).__name__
             check_forget_proba(fit_params["forget_proba"], len(rows), rows.groups, owner=owner)
         return rows, mask
+
+    def _check_training_data(self, X, y):
+        self._refuse_adoption()
+        X, y = super()._check_training_data(X, y)
+        if not num_samples(X):
+            raise ValueError(f"{type(self).__name__} needs at least one row, got n_samples=0.")
+        return X, y
 
     def _refuse_adoption(self):
         if self._is_adopted:

@@ -70,7 +70,6 @@ class BaseSisa(BaseEnsemble):
         self.n_jobs = n_jobs
 
     def _check_training_data(self, X, y):
-        self._refuse_adoption()
         self._check_steps()
         X, y = super()._check_training_data(X, y)
         n_samples = num_samples(X)

@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_consistent_length, column_or_1d, get_tags
+from sklearn.utils import column_or_1d, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn.base import BaseForgetEstimator
@@ -55,7 +55,7 @@ class BaseExact(BaseForgetEstimator):
         if self._classification:
             check_label_types(y)
         y = np.asarray(y)
-        check_consistent_length(X, y)
+        X, y = indexable(X, y)
         if self._classification:
             y = column_or_1d(y, warn=True)
             check_labels(y)

@@ -92,6 +92,8 @@ def _state_of(obj):
         return obj.get_state()
     if hasattr(obj, "get_params"):
         return {key: value for key, value in vars(obj).items() if key not in _NOT_STATE}
+    if hasattr(obj, "get_tree_stats"):  # scikit-learn's KDTree, BallTree: they count queries
+        return obj.get_arrays()
     reduced = obj.__reduce_ex__(4)
     if isinstance(reduced, str):
         return reduced
