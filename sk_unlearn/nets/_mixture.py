@@ -42,7 +42,7 @@ class MixtureDensity(nn.Module):
         1 is the Gaussian alone.
     compression : float, default=1.0
         c. Values below 1 / c are left about as they are.
-    noise : float, default=0.03
+    noise : float, default=0.01
         Variance, in compressed units, added in every direction. Features should have about
         unit scale: variation far below the root of ``noise`` is not seen.
     rank : int, default=256
@@ -74,7 +74,7 @@ class MixtureDensity(nn.Module):
         n_features,
         n_components=8,
         compression=1.0,
-        noise=0.03,
+        noise=0.01,
         rank=256,
         mixture_rank=32,
     ):
