@@ -1,0 +1,374 @@
+"""Train many nets of one architecture: side by side where that is exact, else one by one."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import clone
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets._inspect import throwaway_module
+from sk_unlearn.nets._prepare import prepare
+from sk_unlearn.nets._stacked_single import initial_state, train_alone
+from sk_unlearn.nets._stacked_state import load_state
+from sk_unlearn.nets._stacked_support import settings_reason
+from sk_unlearn.nets._stacked_train import train_stack
+from sk_unlearn.nets._stacked_trial import trial_reason
+from sk_unlearn.nets._target import match_target
+from sk_unlearn.utils._seeding import isolated_rng
+from sk_unlearn.utils._threads import reproducible_threads
+
+__all__ = ["TrainedNets", "can_stack", "train_nets", "train_states"]
+
+# Most nets in a stack. One step of a stack costs some 0.5 ms beside the arithmetic, which
+# from about 20 small nets on is little a net; from 50 on nothing more is gained.
+_WIDTH = 50
+_STACK_BYTES = 64 * 2**20  # of parameters; gradients and optimiser state come on top
+
+
+@dataclass(frozen=True)
+class TrainedNets:
+    """Outcome of :func:`train_nets`.
+
+    Attributes
+    ----------
+    nets : list of skorch.NeuralNet
+        Trained, in the order of the row sets; None from :func:`train_states`.
+    states : list of NetState or None
+        From which training can go on; None for a net of several modules.
+    stacked : bool
+        Whether the nets were trained side by side.
+    reason : str or None
+        Why not.
+    """
+
+    nets: list | None
+    states: list
+    stacked: bool
+    reason: str | None
+
+
+def can_stack(net, X=None, y=None):
+    """Why nets like this one cannot be trained side by side.
+
+    Refused are settings that make a net's result depend on anything but its own rows,
+    seed and settings, or that have no stacked form: layers that normalise over a batch,
+    convolutions, recurrent layers, dropout, several modules or optimisers, optimisers but
+    SGD, Adam and AdamW, callbacks that may act on training, schedules that look at the
+    loss, overridden methods of training, a dataset or an iterator of the user's own, an
+    internal split, and devices other than the CPU.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Unfitted; left untouched.
+    X, y : array-likes, default=None
+        Training data. With it two rows are tried too, which finds control flow that
+        depends on data, random numbers, rows that see each other and the like.
+
+    Returns
+    -------
+    reason : str or None
+        None if they can.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skorch import NeuralNetClassifier
+    >>> from sk_unlearn.nets import MLP, can_stack
+    >>> sizes = {"module__n_features": 4, "module__n_outputs": 3}
+    >>> can_stack(NeuralNetClassifier(MLP, **sizes, criterion=nn.CrossEntropyLoss))
+    'its train_split is not None'
+    """
+    template = _template(prepare(clone(net)))
+    reason = settings_reason(template)
+    if reason is None and X is not None:
+        reason = _tensors(template, X, y)[0]
+    return reason
+
+
+def train_nets(
+    net,
+    X,
+    y,
+    row_sets,
+    seeds,
+    *,
+    epochs=None,
+    start=None,
+    stacked="auto",
+    n_jobs=None,
+    width=None,
+):
+    """Train K nets of one architecture, each on its own rows.
+
+    In a stack every net has its initial weights, its order of batches and its optimiser
+    state as it would have alone, and one tensor operation does the same step of all nets.
+    The result of a net depends on its rows, its seed and the settings only, bit for bit:
+    not on the other nets, their number and order, ``width`` or ``n_jobs``. To this end
+    all batches have the same number of rows (a multiple of 32, places without a row have
+    weight zero), a net without a batch left is not updated, and a stack runs on one
+    thread. Training the same net alone through skorch adds up in another order: the
+    results agree to rounding error, not bit for bit.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Unfitted; left untouched. A copy is prepared (see :func:`~sk_unlearn.nets.prepare`).
+    X : array-like of shape (n, ...), or list of K such arrays if ``row_sets`` is None
+    y : array-like of shape (n,) or (n, n_outputs), or list of K
+        Encoded, as the net reads it.
+    row_sets : sequence of K arrays of int, or None
+        Rows of each net, of any sizes from one; the order counts, as it does in ``fit``.
+    seeds : sequence of K int, or None
+        A net starts from what ``net.initialize()`` draws after seeding the global
+        generators with its seed, and draws its batches from there. With ``start``, only
+        the batches are drawn from the seeds; None then goes on with the generators.
+    epochs : int, default=None
+        None means the net's ``max_epochs``.
+    start : sequence of K NetState, default=None
+        Where to go on, instead of initial weights.
+    stacked : {"auto", True, False}, default="auto"
+        Whether to train side by side: where possible, or else an error, or not at all.
+    n_jobs : int, default=None
+        Stacks (or nets) trained at a time, as joblib understands it. Stacks run in
+        threads unless ``joblib.parallel_config`` names a backend.
+    width : int, default=None
+        Most nets in a stack; None takes 50, or fewer where that would leave jobs idle or
+        the parameters of a stack would fill more than 64 MiB.
+
+    Returns
+    -------
+    trained : TrainedNets
+
+    Raises
+    ------
+    ValueError
+        If the number or the content of ``row_sets``, ``seeds`` or ``start`` is not right.
+    UnsupportedNetError
+        If the net cannot be trained, or cannot be stacked and ``stacked=True``.
+
+    Notes
+    -----
+    Cost: a stack holds K times parameters, gradients and optimiser state. Batches below 32
+    rows are padded to 32, so that stacking gains less there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_unlearn.nets import default_classifier, train_nets
+    >>> X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
+    >>> net = default_classifier(n_features=4, n_outputs=2, n_rows=30, device="cpu")
+    >>> halves = [np.arange(30), np.arange(30, 60)]
+    >>> trained = train_nets(net, X, y, halves, [0, 1], epochs=2)
+    >>> trained.stacked, trained.nets[0].predict(X).shape
+    (True, (60,))
+    """
+    prepared, X, y, row_sets, seeds, start, epochs = _check(
+        net, X, y, row_sets, seeds, start, epochs, stacked, width
+    )
+    result = _train(prepared, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width)
+    if result.stacked:
+        labels = np.asarray(y)
+        nets = [
+            load_state(prepared, state, y=labels[rows])
+            for state, rows in zip(result.states, row_sets, strict=True)
+        ]
+        result = replace(result, nets=nets)
+    return result
+
+
+def train_states(
+    net,
+    X,
+    y,
+    row_sets,
+    seeds,
+    *,
+    epochs=None,
+    start=None,
+    stacked="auto",
+    n_jobs=None,
+    width=None,
+):
+    """Train as :func:`train_nets` does, without building the nets.
+
+    For chains of checkpoints, where each part of the training goes on from the last one:
+    :func:`~sk_unlearn.nets.load_state` makes a net of a state.
+
+    Parameters
+    ----------
+    net, X, y, row_sets, seeds, epochs, start, stacked, n_jobs, width
+        As for :func:`train_nets`.
+
+    Returns
+    -------
+    trained : TrainedNets
+        With ``nets=None``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_unlearn.nets import default_classifier, train_states
+    >>> X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
+    >>> net = default_classifier(n_features=4, n_outputs=2, n_rows=30, device="cpu")
+    >>> rows = [np.arange(30), np.arange(30, 60)]
+    >>> first = train_states(net, X, y, rows, [0, 1], epochs=2).states
+    >>> on = train_states(net, X, y, rows, None, start=first, epochs=1).states
+    >>> on[0].epochs, on[0].batches
+    (3, 3)
+    """
+    prepared, *rest = _check(net, X, y, row_sets, seeds, start, epochs, stacked, width)
+    return replace(_train(prepared, *rest, stacked, n_jobs, width), nets=None)
+
+
+def _train(net, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width):
+    reason, tensors = "stacked=False", None
+    if stacked:
+        template = _template(net)
+        reason = settings_reason(template)
+        if reason is None:
+            reason, tensors = _tensors(template, X, y)
+        if reason is not None and stacked is True:
+            raise UnsupportedNetError(
+                f"{type(net).__name__} cannot be trained in a stack: {reason}. Use "
+                "stacked='auto' to train such nets one by one."
+            )
+    if reason is None:
+        states = _train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width)
+        return TrainedNets(None, states, True, None)
+    jobs = (
+        delayed(train_alone)(net, X, y, rows, seed, state, epochs)
+        for rows, seed, state in zip(row_sets, seeds, start, strict=True)
+    )
+    nets, states = zip(*Parallel(n_jobs=n_jobs)(jobs), strict=True)
+    return TrainedNets(list(nets), list(states), False, reason)
+
+
+def _train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
+    sizes = [len(rows) for rows in row_sets]
+    stacks = _plan(sizes, effective_n_jobs(n_jobs), width or _default_width(net))
+    arrays = [tensor.numpy() for tensor in tensors]
+    jobs = (
+        delayed(_train_one_stack)(
+            net,
+            *arrays,
+            [row_sets[k] for k in members],
+            [seeds[k] for k in members],
+            [start[k] for k in members],
+            epochs,
+        )
+        for members in stacks
+    )
+    results = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    found = {
+        k: state
+        for members, states in zip(stacks, results, strict=True)
+        for k, state in zip(members, states, strict=True)
+    }
+    return [found[k] for k in range(len(row_sets))]
+
+
+def _train_one_stack(net, X, y, row_sets, seeds, start, epochs):
+    """One job. Rows are copied: joblib hands large arrays to its workers read-only."""
+    used, places = np.unique(np.concatenate(row_sets), return_inverse=True)
+    X, y = torch.from_numpy(X[used]), torch.from_numpy(y[used])
+    ends = np.cumsum([len(rows) for rows in row_sets])[:-1]
+    rows = [torch.from_numpy(part.copy()) for part in np.split(places, ends)]
+    with reproducible_threads():
+        states = [
+            initial_state(net, seed) if state is None else _reseeded(state, seed)
+            for seed, state in zip(seeds, start, strict=True)
+        ]
+        return train_stack(_template(net), X, y, rows, states, epochs)
+
+
+def _reseeded(state, seed):
+    if seed is None:
+        return state
+    return replace(state, rng=torch.Generator().manual_seed(seed).get_state())
+
+
+def _plan(sizes, n_jobs, width):
+    """Members of each stack: alike in size, at most ``width``, and a stack for every job."""
+    order = sorted(range(len(sizes)), key=lambda k: (-sizes[k], k))
+    n_stacks = max(math.ceil(len(sizes) / width), min(n_jobs, len(sizes) // 2), 1)
+    return [part.tolist() for part in np.array_split(order, n_stacks)]
+
+
+def _default_width(net):
+    n_bytes = sum(value.nbytes for value in throwaway_module(net).parameters())
+    return min(_WIDTH, max(2, _STACK_BYTES // n_bytes))
+
+
+def _template(net):
+    with isolated_rng(0):
+        return clone(net).initialize()
+
+
+def _tensors(template, X, y):
+    """The reason why data rules out stacking, and the tensors that are trained on."""
+    if y is None:
+        return "y is None", None
+    template.check_data(X, y)
+    tensors = template.get_dataset(X, y).tensors
+    if tensors is None:
+        return "X or y is no single array of numbers", None
+    X, y = tensors
+    y = match_target(template, X, y)
+    with reproducible_threads():
+        reason = trial_reason(template, X[:2], y[:2])
+    return reason, (X, y)
+
+
+def _check(net, X, y, row_sets, seeds, start, epochs, stacked, width):
+    if row_sets is None:
+        ends = np.cumsum([len(part) for part in X])
+        row_sets = np.split(np.arange(ends[-1]), ends[:-1])
+        X, y = np.concatenate(list(map(np.asarray, X))), np.concatenate(list(map(np.asarray, y)))
+    n_rows = _n_rows(X)
+    row_sets = [_rows(rows, k, n_rows) for k, rows in enumerate(row_sets)]
+    if not row_sets:
+        raise ValueError("row_sets must name the rows of at least one net, got none.")
+    if seeds is None and start is None:
+        raise ValueError("seeds may be None only where start gives states to go on from.")
+    for name, values in (("seeds", seeds), ("start", start)):
+        if values is not None and len(values) != len(row_sets):
+            raise ValueError(
+                f"{name} must have one entry for each of {len(row_sets)} row sets, "
+                f"got {len(values)}."
+            )
+    seeds = [None] * len(row_sets) if seeds is None else [int(seed) for seed in seeds]
+    start = [None] * len(row_sets) if start is None else list(start)
+    for k, (seed, state) in enumerate(zip(seeds, start, strict=True)):
+        if seed is None and state.rng is None:
+            raise ValueError(f"start[{k}] has no generator to go on with; give seeds.")
+    if stacked not in ("auto", True, False):
+        raise ValueError(f"stacked must be 'auto', True or False, got {stacked!r}.")
+    if width is not None and width < 1:
+        raise ValueError(f"width must be at least 1, got {width}.")
+    epochs = net.max_epochs if epochs is None else epochs
+    if epochs < 0:
+        raise ValueError(f"epochs must not be negative, got {epochs}.")
+    return prepare(clone(net)), X, y, row_sets, seeds, start, epochs
+
+
+def _n_rows(X):
+    if isinstance(X, dict):
+        return len(next(iter(X.values())))
+    several = isinstance(X, (list, tuple)) and len(X) and hasattr(X[0], "shape")
+    return len(X[0] if several else X)
+
+
+def _rows(rows, k, n_rows):
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
+        raise ValueError(f"row_sets[{k}] must hold the numbers of one or more rows, got {rows!r}.")
+    rows = rows.astype(np.int64)
+    if rows.min() < 0 or rows.max() >= n_rows:
+        raise ValueError(
+            f"row_sets[{k}] must be within 0 ... {n_rows - 1}, got {rows.min()} ... {rows.max()}."
+        )
+    return rows

@@ -1,0 +1,86 @@
+"""The batches of several nets, side by side and all of one size."""
+
+import math
+
+import torch
+
+__all__ = ["StackedBatches"]
+
+# Rows of a batch are filled up to a multiple of this. Vector units work on 16 float32 or 8
+# float64 at a time, two registers a turn; what is left over at the end of a tensor takes
+# scalar code, which rounds exp, sigmoid and others differently. A net's part of a stacked
+# tensor must therefore be a whole number of turns, wherever in the stack it lies.
+VECTOR = 32
+
+
+class StackedBatches:
+    """Draw each net's epochs as :class:`~sk_unlearn.nets.TensorBatches` would for it alone.
+
+    Parameters
+    ----------
+    row_sets : list of Tensor of int64
+        Rows of each net, sorted by number of batches, most first.
+    generators : list of torch.Generator
+        One a net; what stands for torch's global generator.
+    batch_size : int
+    shuffle, drop_last : bool
+
+    Attributes
+    ----------
+    counts : list of int
+        Batches an epoch of each net.
+    """
+
+    def __init__(self, row_sets, generators, *, batch_size, shuffle, drop_last):
+        self.row_sets = row_sets
+        self.generators = generators
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.counts = [n_batches(len(rows), batch_size, drop_last) for rows in row_sets]
+        self._shape = (
+            max(self.counts),
+            len(row_sets),
+            math.ceil(batch_size / VECTOR) * VECTOR,
+        )
+        self.sizes = self._sizes()
+        self.valid = torch.arange(self._shape[2]) < self.sizes[..., None]
+
+    def epoch(self):
+        """Draw one epoch.
+
+        Returns
+        -------
+        index : Tensor of shape (n_batches, n_nets, n_rows), int64
+            Rows of each batch; places that hold no row (see ``valid``) repeat one of the
+            net's own, so that nothing of another net ever enters its arithmetic.
+        """
+        index = torch.empty(self._shape, dtype=torch.int64)
+        for k, (rows, generator) in enumerate(zip(self.row_sets, self.generators, strict=True)):
+            index[:, k] = rows[0]
+            order = self._order(rows, generator)
+            size, full = self.batch_size, len(order) // self.batch_size
+            index[:full, k, :size] = order[: full * size].view(full, size)
+            if full < self.counts[k]:
+                index[full, k, : len(order) - full * size] = order[full * size :]
+        return index
+
+    def _order(self, rows, generator):
+        torch.empty((), dtype=torch.int64).random_(generator=generator)  # as DataLoader draws
+        if self.shuffle:
+            seed = torch.empty((), dtype=torch.int64).random_(generator=generator).item()
+            rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
+        return rows
+
+    def _sizes(self):
+        lengths = torch.tensor([len(rows) for rows in self.row_sets])
+        starts = torch.arange(self._shape[0]) * self.batch_size
+        sizes = (lengths - starts[:, None]).clamp(0, self.batch_size)
+        if self.drop_last:
+            sizes[sizes < self.batch_size] = 0
+        return sizes
+
+
+def n_batches(n_rows, batch_size, drop_last):
+    """Batches in an epoch of ``n_rows`` rows."""
+    return n_rows // batch_size if drop_last else -(-n_rows // batch_size)

@@ -1,0 +1,125 @@
+"""Train one net alone, from a seed or from a state: what stacked training stands in for."""
+
+import torch
+from sklearn.base import clone
+from skorch.callbacks import Callback
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets._interrupt import raise_interrupts
+from sk_unlearn.nets._stacked_schedule import Schedule
+from sk_unlearn.nets._stacked_state import has_single_parts, read_state, restore_state
+from sk_unlearn.utils._seeding import isolated_rng
+from sk_unlearn.utils._take import take_rows
+from sk_unlearn.utils._threads import reproducible_threads
+
+__all__ = ["initial_state", "train_alone"]
+
+
+def initial_state(net, seed):
+    """State of a net that ``net.initialize()`` gives under a seed.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Prepared; left untouched.
+    seed : int
+
+    Returns
+    -------
+    state : NetState
+        Its ``rng`` is that of the global generator after the initialisation.
+    """
+    with isolated_rng(seed):
+        fresh = clone(net).initialize()
+        return read_state(fresh, rng=torch.get_rng_state())
+
+
+def train_alone(net, X, y, rows, seed, state, epochs):
+    """Train one net through skorch.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Prepared; left untouched.
+    X, y : array-likes
+    rows : ndarray of int
+    seed : int or None
+    state : NetState or None
+    epochs : int
+
+    Returns
+    -------
+    net : skorch.NeuralNet
+    state : NetState or None
+        None for nets of several modules.
+    """
+    X, y = _take(X, rows), None if y is None else take_rows(y, rows)
+    with reproducible_threads(), raise_interrupts(), isolated_rng(0 if seed is None else seed):
+        fresh = clone(net).initialize()
+        if state is not None:
+            _go_on(fresh, state, seed)
+        fresh.partial_fit(X, y, epochs=epochs)
+        if not has_single_parts(fresh):
+            return fresh, None
+        return fresh, _state(fresh, state, len(rows))
+
+
+def _take(X, rows):
+    if isinstance(X, dict):
+        return {name: take_rows(value, rows) for name, value in X.items()}
+    if isinstance(X, (list, tuple)) and hasattr(X[0], "shape"):
+        return type(X)(take_rows(value, rows) for value in X)
+    return take_rows(X, rows)
+
+
+def _go_on(net, state, seed):
+    if not has_single_parts(net):
+        raise UnsupportedNetError(
+            f"{type(net).__name__} has several modules, criteria or optimizers, so it cannot "
+            "start from a state. Train it from a seed."
+        )
+    restore_state(net, state)
+    schedule = Schedule(net)
+    for i, (name, callback) in enumerate(net.callbacks_):
+        if callback is schedule.policy:
+            net.callbacks_[i] = (name, _GoneOn(schedule, schedule.clock(state)))
+    if seed is None:
+        torch.set_rng_state(state.rng)
+    else:
+        torch.manual_seed(seed)
+
+
+class _GoneOn(Callback):
+    """A schedule in the middle; how torch's schedulers restart differs between versions."""
+
+    def __init__(self, schedule, clock):
+        self.schedule = schedule
+        self.clock = clock
+
+    def _set(self, net):
+        net.optimizer_.param_groups[0].update(self.schedule.settings(self.clock))
+
+    def on_train_begin(self, net, **kwargs):
+        self._set(net)
+
+    def on_epoch_end(self, net, **kwargs):
+        if not self.schedule.per_batch:
+            self.clock += 1
+            self._set(net)
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training and self.schedule.per_batch:
+            self.clock += 1
+            self._set(net)
+
+
+def _state(net, before, n_rows):
+    losses = [float(row["train_loss"]) for row in net.history if "train_loss" in row]
+    batches = [row.get("train_batch_count", len(row["batches"])) for row in net.history]
+    return read_state(
+        net,
+        rng=torch.get_rng_state(),
+        epochs=(before.epochs if before else 0) + len(net.history),
+        batches=(before.batches if before else 0) + sum(batches),
+        losses=(*(before.losses if before else ()), *losses),
+    )
