@@ -9,7 +9,7 @@ import time
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
@@ -267,19 +267,14 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
     def _forgotten(self, request):
         """Draft of this estimator after a request."""
         start = time.perf_counter()
-        draft, rows, hit = self._draft(), self._rows_, request.hit
+        rows, hit = self._rows_, request.hit
+        before = after = state_digest(self._model_state())
         if len(hit):
             self._check_remaining(hit)
-            before = state_digest(self._model_state())
-            draft._rows_ = retained = rows.drop(hit)
-            with draft._computing():
-                removal = draft._forget_rows(rows, retained, hit)
-            if self._is_adopted:  # the user's trained object still knows the rows
-                draft.estimator = FrozenEstimator(draft.estimator_)
+            draft, removal = self._without(hit)
             after = state_digest(draft._model_state())
         else:
-            retained, removal = rows, Removal(ForgetCost(0, 0, 0.0, 0.0))
-            before = after = state_digest(self._model_state())
+            draft, removal = self._draft(), Removal(ForgetCost(0, 0, 0.0, 0.0))
         ledger = self.receipts_
         receipt = ForgetReceipt(
             method=type(self).__name__,
@@ -287,7 +282,7 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             n_requested=request.n_requested,
             n_forgotten=len(hit),
             n_already_forgotten=request.n_already,
-            n_remaining=len(retained),
+            n_remaining=len(draft._rows_),
             sample_id=ledger.labels(rows, hit),
             cost=removal.cost,
             seconds=time.perf_counter() - start,
@@ -300,6 +295,21 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
         for message in removal.advice:
             warnings.warn(message, RetrainAdvisedWarning, stacklevel=3)
         return draft
+
+    def _without(self, hit, X=None):
+        """Draft of this estimator without some rows, and the :class:`Removal`.
+
+        ``X`` replaces the inputs of the retained rows where these have changed, as they do
+        behind a step that was fitted anew.
+        """
+        draft, rows = self._draft(), self._rows_
+        retained = rows.drop(hit)
+        draft._rows_ = retained = retained if X is None else replace(retained, X=X)
+        with draft._computing():
+            removal = draft._forget_rows(rows, retained, hit)
+        if self._is_adopted:  # the user's trained object still knows the rows
+            draft.estimator = FrozenEstimator(draft.estimator_)
+        return draft, removal
 
     def _model_state(self):
         """Learned attributes that make up the model, for the digest and the checks."""

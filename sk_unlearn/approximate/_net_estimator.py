@@ -16,6 +16,7 @@ from sk_unlearn.nets import (
     PinnedSplit,
     check_differentiable,
     find_nets,
+    fit_net,
     held_out_rows,
     pin_split,
     prepare,
@@ -118,7 +119,7 @@ class BaseNetForget(BaseForgetEstimator):
             if held_out is None and external is None:
                 train = self._hold_out(rows)
                 net.set_params(train_split=PinnedSplit(train, None, None, len(rows)))
-            net.fit(rows.X, y)
+            net = fit_net(net, rows.X, y)
         self.estimator_ = net
         self._external_ = external
         self._trained_ = np.isin(np.arange(len(rows)), train)

@@ -17,6 +17,7 @@ from sk_unlearn.exact._one_class import (
     OneClassNetLearner,
     OneClassPartialFitLearner,
     scores_are_densities,
+    temperature,
 )
 from sk_unlearn.exact._placement import keyed_bins, keyed_order, placement_keys
 from sk_unlearn.exact._selection import EntropySelector
@@ -161,3 +162,6 @@ class BaseArcane(BaseEnsemble):
         self.class_log_prior_ = np.zeros(len(counts))
         if self.prior == "empirical":
             self.class_log_prior_ = np.log(counts / counts.sum())
+        self.temperature_ = 1.0
+        if self._recipe_.calibration == "none":
+            self.temperature_ = temperature([chain.summary for chain in chains])

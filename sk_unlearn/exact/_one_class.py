@@ -12,6 +12,7 @@ __all__ = [
     "OneClassPartialFitLearner",
     "calibrated",
     "scores_are_densities",
+    "temperature",
 ]
 
 
@@ -72,3 +73,19 @@ def calibrated(scores, summary, calibration):
         return scores
     location, scale = summary
     return (scores - location) / (scale if scale > 0 else 1.0)
+
+
+def temperature(summaries):
+    """What log-densities are divided by before they become probabilities.
+
+    Parameters
+    ----------
+    summaries : sequence of ndarray of shape (2,)
+        Mean and standard deviation of each model's scores of its own rows.
+
+    Returns
+    -------
+    temperature : float, at least 1
+    """
+    scale = np.sqrt(np.mean([summary[1] ** 2 for summary in summaries]))
+    return float(np.sqrt(np.fmax(scale, 1.0)))

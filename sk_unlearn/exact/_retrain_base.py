@@ -10,7 +10,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._wrapped import BaseExact, set_random_states
-from sk_unlearn.nets import contains_net, find_nets, prepare, show_progress
+from sk_unlearn.nets import contains_net, find_nets, fit_net, prepare, show_progress
 from sk_unlearn.nets._inspect import refused_fit_params
 from sk_unlearn.receipts import ForgetCost
 
@@ -76,7 +76,7 @@ class BaseRetrain(BaseExact):
         if self.verbose:
             show_progress(estimator)
         with self._in_turn():
-            self.estimator_ = prepare(estimator).fit(rows.X, y, **rows.fit_params)
+            self.estimator_ = fit_net(prepare(estimator), rows.X, y, **rows.fit_params)
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes(self.estimator_)

@@ -16,6 +16,7 @@ from sk_unlearn.nets._split import PinnedSplit, held_out_rows, pin_split
 from sk_unlearn.nets._stacked import TrainedNets, can_stack, train_nets, train_states
 from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
 from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
+from sk_unlearn.nets._train import fit_net, training_by
 
 __all__ = [
     "MLP",
@@ -36,6 +37,7 @@ __all__ = [
     "default_density",
     "default_regressor",
     "find_nets",
+    "fit_net",
     "held_out_rows",
     "load_state",
     "net_state",
@@ -53,6 +55,7 @@ __all__ = [
     "to_tensors",
     "train_nets",
     "train_states",
+    "training_by",
     "weight_decay",
     "with_parameters",
 ]
