@@ -204,7 +204,7 @@ class BaseEnsemble(BaseExact):
             delayed(train_chain)(plan, take_rows(rows.X, plan.order), starts[name], self._store_)
             for name, plan in plans.items()
         )
-        trained = Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)
+        trained = Parallel(self.n_jobs, return_as="generator" if self.verbose else "list")(jobs)
         if self.verbose:
             trained = tqdm(trained, total=len(plans), desc="training", unit="model", leave=False)
         chains = self._remaining(names, keep)

@@ -1,6 +1,7 @@
 """Where the states of checkpoint chains are kept: in memory, or as files."""
 
 import json
+import os
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
@@ -42,7 +43,8 @@ class MemoryStore:
 
     def save(self, key, state):
         """Keep a copy of a state; return its :class:`Saved`."""
-        return Saved(key, state=map_tensors(lambda tensor: tensor.detach().clone(), state))
+        # off the device: many states would fill it
+        return Saved(key, state=map_tensors(lambda t: t.detach().to("cpu", copy=True), state))
 
     def load(self, saved):
         """Return a saved state, or None if it is lost."""
@@ -68,7 +70,10 @@ class FolderStore:
     """
 
     def __init__(self, url):
-        self.folder = f"{str(url).rstrip('/')}/sk_unlearn-{secrets.token_hex(8)}"
+        url = str(url)
+        if "://" not in url:
+            url = os.path.abspath(url)  # the working directory may change before a removal
+        self.folder = f"{url.rstrip('/')}/sk_unlearn-{secrets.token_hex(8)}"
 
     def save(self, key, state):
         """Write a state; return its :class:`Saved`."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from sklearn.linear_model import SGDClassifier
 from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import GaussianNB
@@ -184,17 +185,22 @@ def test_a_whole_part_and_a_whole_block(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["loky", "threading"])
 @pytest.mark.parametrize("kind", ["sisa", "arcane"])
-def test_two_workers_give_the_bits_of_one(kind, tmp_path):
+def test_two_workers_give_the_bits_of_one(kind, backend, tmp_path):
     def make(n_jobs):
         if kind == "sisa":
             return SisaClassifier(
                 net(), n_shards=3, checkpoints=tmp_path, n_jobs=n_jobs, random_state=0
             )
-        return ArcaneEnsembleClassifier(checkpoints=tmp_path, n_jobs=n_jobs, random_state=0)
+        return ArcaneEnsembleClassifier(
+            checkpoints=tmp_path, n_jobs=n_jobs, random_state=0, verbose=1
+        )
 
     rows = np.array([0, 7, 21])
-    one, two = (fitted(make(n), np.arange(N_ROWS), IDS["strings"]).forget(rows) for n in (1, 2))
+    one = fitted(make(1), np.arange(N_ROWS), IDS["strings"]).forget(rows)
+    with parallel_config(backend):
+        two = fitted(make(2), np.arange(N_ROWS), IDS["strings"]).forget(rows)
     assert models(one) == models(two)
 
 
