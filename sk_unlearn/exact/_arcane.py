@@ -17,8 +17,8 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
     Guarantee: exact. After ``forget`` every model is bit-identical to that of a fresh
     ``fit`` on the retained rows with the same ids and ``random_state``, in whatever order
     they come. Cost of one row, on average: ``(n_blocks + 1) / (2 n_blocks)`` of the
-    training of its class's model on the selected rows; nothing but a new selection where
-    the row was not selected.
+    training of its class's model on the selected rows; mostly nothing but a new selection
+    where the row was not selected.
 
     Four ingredients, each of which can be switched off: rows are partitioned by class,
     and a class's model sees its own rows only; a representative ``selection`` of them is
@@ -39,11 +39,13 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
         :class:`EntropySelector`, :class:`RandomSelector`, :class:`KCenterSelector`. None
         means :class:`EntropySelector`. Not asked at ``selection=1``.
     selection : float in (0, 1], default=1.0
-        Share of each class's rows to train on, at least one row.
+        Share of each class's rows to train on, at least one row. The number of rows is
+        rounded to four binary digits, so that it rarely changes as rows leave.
     n_blocks : int or "auto", default="auto"
-        Blocks of a class. "auto" takes 5 for nets and estimators with ``partial_fit``,
-        which can be trained step by step, and 1 for all others. Blocks without rows are
-        skipped.
+        Blocks of a class. "auto" takes 5 for classes of at least 4096 selected rows, where
+        the estimator can be trained step by step (nets and estimators with
+        ``partial_fit``), and 1 otherwise: below, training is mostly overhead, which each
+        block would pay again. Blocks without rows are skipped.
     calibration : {"auto", "none", "standard"}, default="auto"
         How scores of different classes are made comparable: not at all, right for
         log-densities; or in standard deviations from the mean score of the class's own

@@ -21,15 +21,17 @@ from sk_unlearn.exact._one_class import (
 )
 from sk_unlearn.exact._placement import keyed_bins, keyed_order, placement_keys
 from sk_unlearn.exact._selection import EntropySelector
-from sk_unlearn.exact._wrapped import set_random_states
-from sk_unlearn.nets import default_density
+from sk_unlearn.exact._wrapped import seeded
+from sk_unlearn.nets import default_density, prepare
 from sk_unlearn.utils._seeding import derive_seed
 from sk_unlearn.utils._sklearn import HasMethods, Interval, StrOptions
 from sk_unlearn.utils._take import take_rows
 
 __all__ = ["BaseArcane"]
 
-_AUTO_BLOCKS = 5
+# Below so many rows a class's training is mostly overhead, which each block pays again:
+# measured on letters (580 rows a class), 5 blocks make removal slower than one.
+_AUTO_BLOCKS, _AUTO_BLOCK_ROWS = 5, 4096
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,37 @@ class Recipe:
 
     estimator: Any
     n_blocks: int
+    min_rows_for_blocks: int
     selector: Any
     selection: float
     calibration: str
+
+
+def n_selected(share, n_rows):
+    """How many rows of a class to select: about ``share * n_rows``, between 1 and all.
+
+    To four binary digits, hence within a sixteenth of the share. The exact product would
+    fall by one in every ``1 / share`` removals, each time driving a row out of the selection
+    and its class into training, though the row that leaves was never trained on.
+
+    Parameters
+    ----------
+    share : float in (0, 1]
+    n_rows : int
+
+    Returns
+    -------
+    n_select : int
+
+    Examples
+    --------
+    >>> from sk_unlearn.exact._arcane_base import n_selected
+    >>> [n_selected(0.5, n) for n in (1, 9, 180, 171, 160)]
+    [1, 5, 88, 88, 80]
+    """
+    wanted = max(1, math.floor(share * n_rows + 0.5))
+    step = 2 ** max(0, wanted.bit_length() - 4)
+    return min(n_rows, (wanted + step // 2) // step * step)
 
 
 class BaseArcane(BaseEnsemble):
@@ -95,9 +125,10 @@ class BaseArcane(BaseEnsemble):
         return super()._check_training_data(X, y)
 
     def _fit_rows(self, rows):
-        n_blocks, calibration = self.n_blocks, self.calibration
+        n_blocks, min_rows, calibration = self.n_blocks, 0, self.calibration
         if n_blocks == "auto":
             n_blocks = _AUTO_BLOCKS if self._goes_in_steps() else 1
+            min_rows = _AUTO_BLOCK_ROWS
         if calibration == "auto":
             calibration = "none" if scores_are_densities(self.estimator) else "standard"
         template = self.estimator
@@ -105,7 +136,12 @@ class BaseArcane(BaseEnsemble):
             template = default_density(n_features=rows.X[0].size)
         selector = EntropySelector() if self.selector is None else self.selector
         self._recipe_ = Recipe(
-            clone(template), n_blocks, clone(selector), self.selection, calibration
+            estimator=prepare(clone(template)),
+            n_blocks=n_blocks,
+            min_rows_for_blocks=min_rows,
+            selector=clone(selector),
+            selection=self.selection,
+            calibration=calibration,
         )
         super()._fit_rows(rows)
 
@@ -121,25 +157,30 @@ class BaseArcane(BaseEnsemble):
     def _plan_chain(self, name, rows, indices):
         recipe, seed = self._recipe_, derive_seed(self._seed_, "class", repr(name))
         selected = self._select(rows, indices, seed)
-        estimator = clone(recipe.estimator)
-        if is_net(estimator):
-            learner = OneClassNetLearner(estimator)
-        elif recipe.n_blocks > 1:
-            learner = OneClassPartialFitLearner(estimator)
-        else:
-            set_random_states(estimator, seed)
-            learner = OneClassFitLearner(estimator)
-        epochs, cumulative = learner.schedule(getattr(estimator, "max_epochs", 1), recipe.n_blocks)
-        blocks = self._placement_.block[selected]
+        n_blocks = recipe.n_blocks if len(selected) >= recipe.min_rows_for_blocks else 1
+        sizes = [len(selected)]
+        if n_blocks > 1:
+            blocks = self._placement_.block[selected]
+            sizes = np.bincount(blocks, minlength=n_blocks).tolist()
+        learner = self._learner(n_blocks, seed)
+        epochs, cumulative = learner.schedule(getattr(recipe.estimator, "max_epochs", 1), n_blocks)
         steps = plan_steps(
             rows.ids[selected],
-            np.bincount(blocks, minlength=recipe.n_blocks).tolist(),
+            sizes,
             epochs,
             seed=seed,
-            recipe="one class",
+            recipe=repr(("one class", n_blocks)),
             cumulative=cumulative,
         )
         return Plan(selected, steps, learner, classes=np.array([name]))
+
+    def _learner(self, n_blocks, seed):
+        estimator = self._recipe_.estimator
+        if is_net(estimator):
+            return OneClassNetLearner(estimator)
+        if n_blocks > 1:
+            return OneClassPartialFitLearner(estimator)
+        return OneClassFitLearner(seeded(estimator, seed))
 
     def _select(self, rows, indices, seed):
         """Representative rows of a class, in training order."""
@@ -148,7 +189,7 @@ class BaseArcane(BaseEnsemble):
             return indices
         chosen = self._recipe_.selector.select(
             take_rows(rows.X, indices),
-            n_select=max(1, math.ceil(share * len(indices))),
+            n_select=n_selected(share, len(indices)),
             ids=rows.ids[indices],
             seed=derive_seed(seed, "selection"),
         )

@@ -1,6 +1,7 @@
 """Ensembles of isolated models, each a checkpoint chain over rows of its own."""
 
 import os
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral
@@ -222,9 +223,17 @@ class BaseEnsemble(BaseExact):
     def _publish(self, draft):
         before = vars(self).get("_store_")
         super()._publish(draft)
-        if before is not None and before is not draft._store_:
-            before.remove()
-        self._store_.sweep(_saved(self._chains_))
+        try:
+            if before is not None and before is not draft._store_:
+                before.remove()
+            self._store_.sweep(_saved(self._chains_))
+        except OSError as error:
+            warnings.warn(
+                f"{type(self).__name__} could not remove checkpoints that are no longer used, "
+                f"and that may have been computed from forgotten rows: {error}. Remove them from "
+                f"{self.checkpoints}; the next fit or forget tries again.",
+                stacklevel=3,
+            )
 
     def _discard(self):
         self._store_.remove()

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
-from sk_unlearn.nets import contains_net, find_nets, net_state, prepare, resume_training
+from sk_unlearn.nets import find_nets, net_state, resume_training
 
 __all__ = [
     "FitLearner",
@@ -83,11 +83,11 @@ class NetLearner(Learner):
     Parameters
     ----------
     net : skorch.NeuralNet
-        Unfitted clone; prepared here.
+        Unfitted, prepared; not changed.
     """
 
     def __init__(self, net):
-        self.template = prepare(net)
+        self.template = net
 
     def schedule(self, max_epochs, n_steps):
         """Cumulative steps with the work of ``max_epochs``."""
@@ -150,16 +150,16 @@ class OneGoLearner(Learner):
 
 
 class FitLearner(OneGoLearner):
-    """Any estimator, trained in one go; nets inside are prepared.
+    """Any estimator, trained in one go.
 
     Parameters
     ----------
     estimator : estimator
-        Unfitted clone.
+        Unfitted; nets inside are prepared. Not changed.
     """
 
     def __init__(self, estimator):
-        self.template = prepare(estimator) if contains_net(estimator) else estimator
+        self.template = estimator
 
     def advance(self, state, X, y, epochs):
         """Fit."""

@@ -5,11 +5,10 @@ from copy import deepcopy
 
 from joblib import parallel_config
 from sklearn import get_config
-from sklearn.base import clone
 from sklearn.utils.metadata_routing import process_routing
 
 from sk_unlearn.base import Removal
-from sk_unlearn.exact._wrapped import BaseExact, set_random_states
+from sk_unlearn.exact._wrapped import BaseExact, seeded
 from sk_unlearn.nets import contains_net, find_nets, fit_net, prepare, show_progress
 from sk_unlearn.nets._inspect import refused_fit_params
 from sk_unlearn.receipts import ForgetCost
@@ -69,8 +68,8 @@ class BaseRetrain(BaseExact):
         if self.estimator is None:
             estimator = self._default_estimator(rows)
         else:
-            estimator = clone(self._inner_estimator())
-        set_random_states(estimator, self._seed_)
+            estimator = self._inner_estimator()
+        estimator = seeded(estimator, self._seed_)
         self._net_inside_ = contains_net(estimator)
         y = self._encode(rows.y) if self._net_inside_ else rows.y
         if self.verbose:

@@ -18,8 +18,8 @@ from sk_unlearn.exact._learners import (
     is_net,
 )
 from sk_unlearn.exact._placement import keyed_bins, keyed_order, placement_keys
-from sk_unlearn.exact._wrapped import set_random_states
-from sk_unlearn.nets import contains_net
+from sk_unlearn.exact._wrapped import seeded
+from sk_unlearn.nets import contains_net, prepare
 from sk_unlearn.utils._seeding import derive_seed
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
 
@@ -94,7 +94,7 @@ class BaseSisa(BaseEnsemble):
         n_slices = self.n_slices
         if n_slices == "auto":
             n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
-        template = None if self.estimator is None else clone(self.estimator)
+        template = None if self.estimator is None else prepare(clone(self.estimator))
         self._recipe_ = Recipe(template, self.n_shards, n_slices, self.max_epochs)
         super()._fit_rows(rows)
 
@@ -134,17 +134,16 @@ class BaseSisa(BaseEnsemble):
         if self._recipe_.estimator is None:
             # in powers of two, so that the schedule rarely changes as rows leave
             size = 2 ** round(math.log2(len(y)))
-            estimator, recipe = self._default_estimator(rows, classes, size), size
+            estimator, recipe = prepare(self._default_estimator(rows, classes, size)), size
         else:
-            estimator, recipe = clone(self._recipe_.estimator), "given"
+            estimator, recipe = self._recipe_.estimator, "given"
         if contains_net(estimator):
             y = self._encode(y) if classes is None else np.searchsorted(classes, y)
         if is_net(estimator):
             return NetLearner(estimator), y, recipe
         if self._recipe_.n_slices > 1:
             return PartialFitLearner(estimator, classes), y, recipe
-        set_random_states(estimator, seed)
-        return FitLearner(estimator), y, recipe
+        return FitLearner(seeded(estimator, seed)), y, recipe
 
     def _collect(self, rows):
         self._set_classes(rows.y)

@@ -1,6 +1,7 @@
 """What exact estimators ask of the estimator that they train."""
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
@@ -17,7 +18,7 @@ from sk_unlearn.utils._inputs import (
 )
 from sk_unlearn.utils._seeding import derive_seed
 
-__all__ = ["BaseExact", "set_random_states"]
+__all__ = ["BaseExact", "seeded"]
 
 
 class BaseExact(BaseForgetEstimator):
@@ -104,10 +105,12 @@ def _is_cache(value):
     return isinstance(value, str) or hasattr(value, "cache")
 
 
-def set_random_states(estimator, seed):
-    """Seed every nested ``random_state`` that the user left open."""
+def seeded(estimator, seed):
+    """Clone of an estimator with every nested ``random_state`` set that the user left open."""
+    estimator = clone(estimator)
     if not hasattr(estimator, "get_params"):
-        return
+        return estimator
     for name, value in sorted(estimator.get_params(deep=True).items()):
         if value is None and (name == "random_state" or name.endswith("__random_state")):
             estimator.set_params(**{name: derive_seed(seed, name)})
+    return estimator

@@ -5,6 +5,7 @@ from contextlib import suppress
 from sklearn.base import clone
 
 from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets._lean import LeanHistory
 from sk_unlearn.utils._state_tree import map_tensors
 
 __all__ = ["net_state", "resume_training"]
@@ -33,7 +34,9 @@ def resume_training(template, state, X, y, *, epochs):
     net : skorch.NeuralNet
         Trained.
     """
-    net = clone(template).initialize()
+    net = clone(template)
+    net.history_ = LeanHistory()
+    net.initialize()
     if state is not None:
         for name, values in state.items():
             # load_state_dict of an optimizer keeps the very tensors it is given

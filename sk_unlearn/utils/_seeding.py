@@ -125,8 +125,15 @@ def _isolated(seed):
         try:
             random.seed(seed)
             np.random.seed(seed)
-            torch.manual_seed(seed)
+            _seed_torch(seed)
             yield
         finally:
             random.setstate(python)
             np.random.set_state(legacy)
+
+
+def _seed_torch(seed):
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        torch.manual_seed(seed)  # also the devices' generators, or a note to seed them later
+    else:
+        torch.default_generator.manual_seed(seed)  # without the note, which costs a millisecond
