@@ -1,5 +1,6 @@
 """An estimator around one net, some of whose rows are held out of training."""
 
+import os
 from abc import abstractmethod
 from copy import deepcopy
 from numbers import Real
@@ -16,7 +17,8 @@ from sk_unlearn.nets import (
     PinnedSplit,
     check_differentiable,
     find_nets,
-    fit_net,
+    fit_net_once,
+    forget_trained_nets,
     held_out_rows,
     pin_split,
     prepare,
@@ -28,7 +30,7 @@ from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._inputs import check_net_training_data
 from sk_unlearn.utils._seeding import keyed_uniform
-from sk_unlearn.utils._sklearn import Interval
+from sk_unlearn.utils._sklearn import HasMethods, Interval
 
 __all__ = ["BaseNetForget"]
 
@@ -45,6 +47,7 @@ class BaseNetForget(BaseForgetEstimator):
         **BaseForgetEstimator._parameter_constraints,
         "params": [str, list, tuple, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        "memory": [str, os.PathLike, HasMethods(["cache"]), None],
     }
 
     @abstractmethod
@@ -90,6 +93,11 @@ class BaseNetForget(BaseForgetEstimator):
             )
         if inner is not None and not self._is_adopted:
             self._refuse_trained_weights()
+        if self.memory is not None and self.random_state is None:
+            raise ValueError(
+                "memory shares trainings of the same seed, and random_state=None draws a new one "
+                "in each fit. Set random_state to an int."
+            )
         return check_net_training_data(
             self,
             X,
@@ -97,6 +105,16 @@ class BaseNetForget(BaseForgetEstimator):
             classification=self._classification,
             keep_integers=keeps_integers(self._inner_estimator(), X),
         )
+
+    def clear_memory(self):
+        """Remove the trained nets that ``memory`` keeps, those of other estimators included.
+
+        Returns
+        -------
+        self : object
+        """
+        forget_trained_nets(self.memory)
+        return self
 
     def _fit_rows(self, rows):
         self._set_classes(rows.y)
@@ -119,7 +137,7 @@ class BaseNetForget(BaseForgetEstimator):
             if held_out is None and external is None:
                 train = self._hold_out(rows)
                 net.set_params(train_split=PinnedSplit(train, None, None, len(rows)))
-            net = fit_net(net, rows.X, y)
+            net = fit_net_once(self.memory, net, rows.X, y, seed=self._seed_)
         self.estimator_ = net
         self._external_ = external
         self._trained_ = np.isin(np.arange(len(rows)), train)

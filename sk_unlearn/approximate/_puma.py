@@ -68,6 +68,11 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         has no ``train_split``. None trains on all rows; then nothing is compensated.
     chunk_size : int or None, default=None
         Rows in one pass; None chooses by the memory that a row takes.
+    memory : str, path-like or joblib.Memory, default=None
+        Where trained nets are kept, so that in a search over ``eta``, ``damping`` and the
+        like each fold trains once. It holds models that saw the forgotten rows: a cache
+        for experiments, to be emptied by :meth:`clear_memory`. Needs an int
+        ``random_state``.
     random_state : int, RandomState instance or None, default=None
         Seed of training, of the held-out rows and of the curvature rows.
     verbose : int, default=0
@@ -209,6 +214,11 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         Share of the rows held out of training for the criterion.
     chunk_size : int or None, default=None
         Rows in one pass; None chooses by the memory that a row takes.
+    memory : str, path-like or joblib.Memory, default=None
+        Where trained nets are kept, so that in a search over ``eta``, ``damping`` and the
+        like each fold trains once. It holds models that saw the forgotten rows: a cache
+        for experiments, to be emptied by :meth:`clear_memory`. Needs an int
+        ``random_state``.
     random_state : int, RandomState instance or None, default=None
         Seed of training, of the held-out rows and of the curvature rows.
     verbose : int, default=0

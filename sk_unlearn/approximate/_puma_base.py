@@ -82,6 +82,7 @@ class BasePuma(BaseNetForget):
         performance=None,
         validation_fraction=0.1,
         chunk_size=None,
+        memory=None,
         random_state=None,
         verbose=0,
     ):
@@ -100,6 +101,7 @@ class BasePuma(BaseNetForget):
         self.performance = performance
         self.validation_fraction = validation_fraction
         self.chunk_size = chunk_size
+        self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
 

@@ -7,6 +7,7 @@ from sk_unlearn.nets._density import DensityNet, default_density
 from sk_unlearn.nets._differentiable import check_differentiable
 from sk_unlearn.nets._inspect import carries_training, check_trainable, contains_net, find_nets
 from sk_unlearn.nets._interrupt import raise_interrupts
+from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
 from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
 from sk_unlearn.nets._prepare import prepare
 from sk_unlearn.nets._progress import show_progress
@@ -38,6 +39,8 @@ __all__ = [
     "default_regressor",
     "find_nets",
     "fit_net",
+    "fit_net_once",
+    "forget_trained_nets",
     "held_out_rows",
     "load_state",
     "net_state",
