@@ -55,6 +55,9 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
 
     guarantee: Guarantee
 
+    # parameters without effect on fit: estimators that differ in these train the same model
+    _removal_params: frozenset = frozenset()
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"]), None],
         "random_state": ["random_state"],
@@ -120,7 +123,7 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             draft._fit_rows(rows)
         if mask is not None:
             try:
-                draft = draft._forgotten(draft._resolve(mask))
+                draft._publish(draft._forgotten(draft._resolve(mask)))
             except BaseException:
                 draft._discard()
                 raise

@@ -47,3 +47,7 @@ class RetrainAdvisedWarning(UserWarning):
     The step was taken; the receipt holds the numbers. Retraining, or a smaller request,
     is the safe answer.
     """
+
+
+class FullRetrainWarning(UserWarning):
+    """A request trains all of a last step that promises to do with less."""

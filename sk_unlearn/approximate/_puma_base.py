@@ -63,6 +63,8 @@ class BasePuma(BaseNetForget):
         "performance": [callable, None],
         "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
     }
+    # all that is PUMA's own matters to removal only
+    _removal_params = frozenset(_parameter_constraints) - {*BaseNetForget._parameter_constraints}
 
     def __init__(
         self,

@@ -73,6 +73,8 @@ def _update(hasher, obj, ancestors):
             _update(hasher, value, path)
     elif isinstance(obj, (set, frozenset)):
         _mark(hasher, type(obj).__name__, sorted(map(state_digest, obj)))
+    elif isinstance(obj, np.ufunc):
+        _mark(hasher, "ufunc", obj.__name__)
     elif isinstance(obj, type) or inspect.isroutine(obj):
         _mark(hasher, "name", getattr(obj, "__module__", ""), obj.__qualname__)
     else:

@@ -144,3 +144,7 @@ def test_layout_in_memory_does_not_count():
     tensor = torch.arange(9.0).reshape(3, 3)
     assert state_digest(tensor.T) == state_digest(tensor.T.contiguous())
     assert state_digest(tensor) == state_digest(tensor.clone().requires_grad_())
+
+
+def test_universal_functions_have_a_digest():
+    assert state_digest(np.log1p) == state_digest(np.log1p) != state_digest(np.log)

@@ -9,7 +9,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import get_tags
 
-from sk_unlearn.exceptions import RetrainAdvisedWarning
+from sk_unlearn.exceptions import FullRetrainWarning, RetrainAdvisedWarning
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._sklearn import safe_indexing
 
@@ -127,7 +127,7 @@ class ForgetCase:
 def quiet():
     """Without the warnings that are advice on a result, not a defect of an estimator."""
     with warnings.catch_warnings():
-        for category in (RetrainAdvisedWarning, ConvergenceWarning):
+        for category in (RetrainAdvisedWarning, FullRetrainWarning, ConvergenceWarning):
             warnings.simplefilter("ignore", category)
         yield
 
