@@ -4,14 +4,26 @@ import warnings
 
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from torch import nn, optim
 
-from sk_unlearn import PumaClassifier, PumaRegressor, RetrainClassifier, RetrainRegressor
-from sk_unlearn.nets import MLP, _defaults
+from sk_unlearn import (
+    ArcaneEnsembleClassifier,
+    PumaClassifier,
+    PumaRegressor,
+    RetrainClassifier,
+    RetrainRegressor,
+    SisaClassifier,
+    SisaRegressor,
+)
+from sk_unlearn.exact import _arcane_base
+from sk_unlearn.nets import MLP, _defaults, default_density
 from sk_unlearn.utils.estimator_checks import parametrize_with_forget_checks
 
 COMMON = {"max_epochs": 5, "verbose": 0, "module__n_features": 4, "module__hidden": (8,)}
@@ -29,8 +41,31 @@ def net_regressor(**params):
     )
 
 
-DEFAULT = [RetrainClassifier(), RetrainRegressor(), PumaClassifier(), PumaRegressor()]
-AROUND_SKLEARN = [RetrainClassifier(LogisticRegression()), RetrainRegressor(Ridge())]
+DEFAULT = [
+    RetrainClassifier(),
+    RetrainRegressor(),
+    PumaClassifier(),
+    PumaRegressor(),
+]
+# the default nets in parts, trained as long as it takes to pass the checks of accuracy
+ENSEMBLES = [
+    SisaClassifier(n_shards=2, n_slices=2, max_epochs=10),
+    SisaRegressor(n_shards=2, n_slices=2, max_epochs=20),
+    ArcaneEnsembleClassifier(),
+]
+SHORT_ENSEMBLES = [
+    SisaClassifier(n_shards=2, n_slices=2, max_epochs=1),
+    SisaRegressor(n_shards=2, n_slices=2, max_epochs=1),
+    ArcaneEnsembleClassifier(n_blocks=2),
+]
+AROUND_SKLEARN = [
+    RetrainClassifier(LogisticRegression()),
+    RetrainRegressor(Ridge()),
+    SisaClassifier(LogisticRegression()),
+    ArcaneEnsembleClassifier(GaussianMixture(2), selection=0.5),
+    ArcaneEnsembleClassifier(OneClassSVM()),
+    ArcaneEnsembleClassifier(KernelDensity()),
+]
 AROUND_NETS = [
     RetrainClassifier(make_pipeline(StandardScaler(), net_classifier(train_split=None))),
     RetrainRegressor(net_regressor(optimizer=optim.Adam, iterator_train__shuffle=True)),
@@ -45,11 +80,16 @@ AROUND_NETS = [
 
 @pytest.fixture
 def short_training(monkeypatch):
-    # how forgetting behaves does not depend on how long the default net was trained
+    # how forgetting behaves does not depend on how long a default net was trained
     monkeypatch.setattr(_defaults, "_EPOCHS", (3, 5))
+    monkeypatch.setattr(
+        _arcane_base,
+        "default_density",
+        lambda **sizes: default_density(**sizes).set_params(max_epochs=1),
+    )
 
 
-@parametrize_with_checks([*DEFAULT, *AROUND_SKLEARN])
+@parametrize_with_checks([*DEFAULT, *ENSEMBLES, *AROUND_SKLEARN])
 def test_sklearn_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks that are about warnings record them
@@ -57,6 +97,6 @@ def test_sklearn_checks(estimator, check):
 
 
 @pytest.mark.usefixtures("short_training")
-@parametrize_with_forget_checks([*DEFAULT, *AROUND_SKLEARN, *AROUND_NETS])
+@parametrize_with_forget_checks([*DEFAULT, *SHORT_ENSEMBLES, *AROUND_SKLEARN, *AROUND_NETS])
 def test_forget_checks(estimator, check):
     check(estimator)

@@ -177,7 +177,9 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
         -------
         scores : ndarray of shape (n_samples,)
             The largest, over classes, of the score in standard deviations from the mean
-            score of the class's own rows: about 0 is typical, -3 is unusual.
+            score of the rows that the class's model was trained on. Unseen rows of the
+            class score lower, in many dimensions by several: take a threshold from
+            held-out rows.
         """
         standard = [calibrated(s, c.summary, "standard") for s, c in self._raw_scores(X)]
         return np.max(standard, axis=0)

@@ -48,7 +48,7 @@ def keyed_bins(seed, component, keys, n_bins, forget_proba=None):
     >>> from sk_unlearn.exact._placement import keyed_bins
     >>> keys = np.arange(1000)
     >>> np.bincount(keyed_bins(0, "shard", keys, 4)).round(-2)
-    array([200, 300, 300, 200])
+    array([300, 200, 300, 300])
     >>> np.bincount(keyed_bins(0, "shard", keys, 4, np.full(1000, 0.9)), minlength=4)
     array([1000, 0, 0, 0])
     """

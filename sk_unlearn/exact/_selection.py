@@ -100,7 +100,7 @@ class EntropySelector(BaseSelector):
 
     Cost: O(n s² / 2 + n² d) for s of n rows, where n is at most ``max_rows``: larger classes
     are cut into parts by a hash of the ids, each of which gives its share, so that the cost
-    grows in proportion to the rows. Memory: O(``max_rows``²). More than 64 features are
+    grows in proportion to the rows. Memory: O(``max_rows ** 2``). More than 64 features are
     projected to 64 at random, which keeps distances.
 
     Parameters
