@@ -52,7 +52,7 @@ class BaseSisa(BaseEnsemble):
         self,
         estimator=None,
         *,
-        n_shards=5,
+        n_shards=3,
         n_slices="auto",
         aggregation="soft",
         max_epochs=None,
