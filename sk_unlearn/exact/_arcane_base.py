@@ -44,6 +44,7 @@ class Recipe:
     selector: Any
     selection: float
     calibration: str
+    prior: str
 
 
 def n_selected(share, n_rows):
@@ -142,6 +143,7 @@ class BaseArcane(BaseEnsemble):
             selector=clone(selector),
             selection=self.selection,
             calibration=calibration,
+            prior=self.prior,
         )
         super()._fit_rows(rows)
 
@@ -201,7 +203,7 @@ class BaseArcane(BaseEnsemble):
         self.estimators_ = [chain.model for chain in chains]
         counts = np.unique(rows.y, return_counts=True)[1]
         self.class_log_prior_ = np.zeros(len(counts))
-        if self.prior == "empirical":
+        if self._recipe_.prior == "empirical":
             self.class_log_prior_ = np.log(counts / counts.sum())
         self.temperature_ = 1.0
         if self._recipe_.calibration == "none":

@@ -169,26 +169,32 @@ class BaseEnsemble(BaseExact):
     def _removal_cost(self, rows, hit):
         keep = np.ones(len(rows), dtype=bool)
         keep[hit] = False
-        touched = self._touched(hit)
-        plans = self._plan(touched, rows, keep)
+        members = self._members(self._touched(hit), keep)
+        plans = self._plan(members, rows)
         starts = {name: restart(self._chains_.get(name), plans[name].steps) for name in plans}
-        return _cost(self._remaining(touched, keep), plans, starts, keep)
+        return _cost(self._remaining(members), plans, starts, keep)
 
     def _touched(self, hit):
         return np.unique(self._placement_.part[hit]).tolist()
 
-    def _remaining(self, names, keep):
+    def _members(self, names, keep):
+        """Rows of each part that stay, as indices in training order."""
+        part = self._placement_.part
+        return {
+            name: self._placement_.ordered(np.flatnonzero((part == name) & keep)) for name in names
+        }
+
+    def _remaining(self, members):
         """Chains that still have rows, as they are before the request."""
-        emptied = set(names) - set(self._placement_.part[keep].tolist())
+        emptied = {name for name, indices in members.items() if not len(indices)}
         return {name: chain for name, chain in self._chains_.items() if name not in emptied}
 
-    def _plan(self, names, rows, keep):
-        """Plans of the chains that have to be trained; untouched and emptied ones are left out."""
+    def _plan(self, members, rows):
+        """Plans of the chains that have to be trained; unchanged and emptied ones are left out."""
         plans = {}
-        for name in names:
-            indices = np.flatnonzero((self._placement_.part == name) & keep)
+        for name, indices in members.items():
             if len(indices):
-                plan = self._plan_chain(name, rows, self._placement_.ordered(indices))
+                plan = self._plan_chain(name, rows, indices)
                 chain = self._chains_.get(name)
                 if chain is None or chain.steps[-1].key != plan.steps[-1].key:
                     plans[name] = plan
@@ -196,7 +202,8 @@ class BaseEnsemble(BaseExact):
 
     def _advance(self, names, rows, keep):
         """Bring the chains of some parts up to date with the rows that are kept."""
-        plans = self._plan(names, rows, keep)
+        members = self._members(names, keep)
+        plans = self._plan(members, rows)
         starts = {
             name: restart(self._chains_.get(name), plan.steps, self._store_)
             for name, plan in plans.items()
@@ -208,7 +215,7 @@ class BaseEnsemble(BaseExact):
         trained = Parallel(self.n_jobs, return_as="generator" if self.verbose else "list")(jobs)
         if self.verbose:
             trained = tqdm(trained, total=len(plans), desc="training", unit="model", leave=False)
-        chains = self._remaining(names, keep)
+        chains = self._remaining(members)
         cost = _cost(chains, plans, starts, keep)
         chains.update(zip(plans, trained, strict=True))
         self._chains_ = dict(sorted(chains.items()))
