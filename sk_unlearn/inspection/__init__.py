@@ -1,0 +1,6 @@
+"""Plots of how well rows were forgotten (needs matplotlib)."""
+
+from sk_unlearn.inspection._comparison import ForgettingComparisonDisplay
+from sk_unlearn.inspection._membership import MembershipDisplay
+
+__all__ = ["ForgettingComparisonDisplay", "MembershipDisplay"]
