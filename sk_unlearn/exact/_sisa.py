@@ -40,7 +40,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         learning rate of the single default net.
     n_shards : int, default=3
         Models. More make removal cheaper and each model worse: see the user guide for
-        the accuracies behind the default, which lost at most 2 points to a single net.
+        the accuracies behind the default, which lost less than a point to a single net.
     n_slices : int or "auto", default="auto"
         Steps of a shard's training. "auto" takes 5 where the estimator can be trained
         step by step, else 1.
