@@ -13,7 +13,7 @@ from sk_unlearn.nets import MLP
 from sk_unlearn.nets._inspect import keeps_integers, refused_fit_params, state_loader
 
 
-class OwnLoader(LoadInitState):
+class CustomLoad(LoadInitState):
     pass
 
 
@@ -45,7 +45,7 @@ def net(*callbacks, kind=NeuralNetClassifier, module=Bag, **params):
     ("estimator", "name"),
     [
         (net(LoadInitState(Checkpoint())), "LoadInitState"),
-        (net(("resume", OwnLoader(TrainEndCheckpoint()))), "OwnLoader"),
+        (net(("resume", CustomLoad(TrainEndCheckpoint()))), "CustomLoad"),
         (net(kind=Preset), "LoadInitState"),
         (net(callbacks__print_log=LoadInitState(Checkpoint())), "LoadInitState"),
         (net(EarlyStopping(), Checkpoint(load_best=True)), "Checkpoint(load_best=True)"),
