@@ -140,11 +140,15 @@ def _interrupt(call, stop):
         if n_calls == stop and event == "call":
             raise _Injected
 
+    gradients = torch.is_grad_enabled()
     try:
         with _profiled(count):
             call()
     except _Injected:
         return True
+    finally:
+        # raised while torch.no_grad was being left, it keeps gradients off for good
+        torch.set_grad_enabled(gradients)
     return False
 
 
