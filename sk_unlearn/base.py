@@ -11,6 +11,7 @@ from abc import ABCMeta, abstractmethod
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
@@ -332,7 +333,8 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
         rows, state = self._rows_, dict(vars(self))
         del state["receipts_"]
         # positions are those of the last fit, and a checksum is of borrowed arrays only
-        data = fingerprint(rows.X), fingerprint(rows.y)
+        X = np.ascontiguousarray(rows.X) if isinstance(rows.X, np.ndarray) else rows.X
+        data = fingerprint(X), fingerprint(rows.y)
         state["_rows_"] = (*data, rows.sample_id, rows.groups, rows.fit_params)
         return state
 

@@ -9,18 +9,28 @@ lost file costs time and no correctness, and keeping only states of the new plan
 all that saw a forgotten row.
 """
 
+import os
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from sk_unlearn.nets import raise_interrupts
+from sk_unlearn.nets import pack_nets, raise_interrupts
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng
 from sk_unlearn.utils._threads import reproducible_threads
 
-__all__ = ["Chain", "Plan", "Restart", "Step", "plan_steps", "restart", "train_chain"]
+__all__ = [
+    "Chain",
+    "Plan",
+    "Restart",
+    "Step",
+    "plan_steps",
+    "restart",
+    "train_chain",
+    "train_chain_for",
+]
 
 
 @dataclass(frozen=True)
@@ -230,12 +240,34 @@ def train_chain(plan, X, found, store):
             y = None if plan.y is None else _part(plan.y, step)
             with isolated_rng(step.seed):
                 model = learner.advance(state, _part(X, step), y, step.epochs)
+                # these may draw too
+                if step is plan.steps[-1]:
+                    summary = learner.summary(model, X)
+                else:
+                    state = learner.state(model)
             if step is not plan.steps[-1]:
-                state = learner.state(model)
                 saved.append(store.save(step.key, state))
-        summary = learner.summary(model, X)
     digest = state_digest((model, summary))
     return Chain(model, plan.classes, plan.steps, tuple(saved), digest, summary)
+
+
+def train_chain_for(process, *args):
+    """:func:`train_chain`, its result packed if another process than this one asked for it.
+
+    Parameters
+    ----------
+    process : int
+        Id of the one that asks.
+    *args
+        Of :func:`train_chain`.
+
+    Returns
+    -------
+    chain : Chain or bytes
+        Bytes for :func:`~sk_unlearn.nets.unpack_nets`.
+    """
+    chain = train_chain(*args)
+    return chain if os.getpid() == process else pack_nets(chain)
 
 
 def _part(data, step):

@@ -1,6 +1,7 @@
 """Ensembles of isolated models, each a checkpoint chain over rows of its own."""
 
 import os
+import pickle
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from sk_unlearn.base import Removal
-from sk_unlearn.exact._chain import restart, train_chain
+from sk_unlearn.exact._chain import restart, train_chain_for
 from sk_unlearn.exact._learners import is_net
 from sk_unlearn.exact._placement import check_forget_proba
-from sk_unlearn.exact._store import open_store
+from sk_unlearn.exact._store import check_checkpoints, open_store
 from sk_unlearn.exact._wrapped import BaseExact
+from sk_unlearn.nets import unpack_nets
 from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import take_rows
@@ -78,7 +80,9 @@ class BaseEnsemble(BaseExact):
     def _collect(self, rows):
         """Set the public learned attributes from ``_chains_``."""
 
-    def fit(self, X, y, *, sample_id=None, groups=None, forget=None, forget_proba=None):
+    def fit(
+        self, X, y, *, sample_id=None, groups=None, forget=None, forget_proba=None, **fit_params
+    ):
         """Train on all rows, then forget those marked by ``forget``.
 
         Parameters
@@ -96,13 +100,16 @@ class BaseEnsemble(BaseExact):
         forget_proba : array-like of shape (n_samples,), float in [0, 1], default=None
             How likely each row is to be erased one day; rows of one group share a value.
             Only used to place rows so that likely requests cost little.
+        **fit_params : dict
+            Refused by name: single rows cannot be weighted.
 
         Returns
         -------
         self : object
         """
-        extra = {} if forget_proba is None else {"forget_proba": forget_proba}
-        return super().fit(X, y, sample_id=sample_id, groups=groups, forget=forget, **extra)
+        if forget_proba is not None:
+            fit_params["forget_proba"] = forget_proba
+        return super().fit(X, y, sample_id=sample_id, groups=groups, forget=forget, **fit_params)
 
     def _check_fit_params(self, fit_params):
         # checked below, with the number of rows
@@ -118,6 +125,7 @@ class BaseEnsemble(BaseExact):
 
     def _check_training_data(self, X, y):
         self._refuse_adoption()
+        check_checkpoints(self.checkpoints)
         X, y = super()._check_training_data(X, y)
         if not num_samples(X):
             raise ValueError(f"{type(self).__name__} needs at least one row, got n_samples=0.")
@@ -208,13 +216,17 @@ class BaseEnsemble(BaseExact):
             name: restart(self._chains_.get(name), plan.steps, self._store_)
             for name, plan in plans.items()
         }
+        here = os.getpid()
         jobs = (
-            delayed(train_chain)(plan, take_rows(rows.X, plan.order), starts[name], self._store_)
+            delayed(train_chain_for)(
+                here, plan, take_rows(rows.X, plan.order), starts[name], self._store_
+            )
             for name, plan in plans.items()
         )
         trained = Parallel(self.n_jobs, return_as="generator" if self.verbose else "list")(jobs)
         if self.verbose:
             trained = tqdm(trained, total=len(plans), desc="training", unit="model", leave=False)
+        trained = [unpack_nets(c) if isinstance(c, bytes) else c for c in trained]
         chains = self._remaining(members)
         cost = _cost(chains, plans, starts, keep)
         chains.update(zip(plans, trained, strict=True))
@@ -248,7 +260,7 @@ class BaseEnsemble(BaseExact):
     def _exact_state(self):
         # states between steps by content: where they are kept, and under which name, differs
         saved = {
-            name: [(item.key, self._store_.load(item)) for item in chain.saved]
+            name: [(item.key, _unpickled(self._store_.load(item))) for item in chain.saved]
             for name, chain in self._chains_.items()
         }
         chains = {
@@ -262,6 +274,11 @@ class BaseEnsemble(BaseExact):
         state = super()._model_state()
         state.pop("estimators_", None)
         return state | {"digests": {name: c.digest for name, c in self._chains_.items()}}
+
+
+def _unpickled(state):
+    """A saved state, models in it as objects: their pickles are not unique."""
+    return pickle.loads(state["pickle"]) if state and "pickle" in state else state
 
 
 def _saved(chains):

@@ -1,13 +1,15 @@
 """How a chain trains its model one step on: nets, ``partial_fit``, or all at once."""
 
+import copy
 import pickle
 from abc import ABC, abstractmethod
 from itertools import pairwise
 
-import numpy as np
+import cloudpickle
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
+from sk_unlearn.exact._wrapped import nets_in_turn
 from sk_unlearn.nets import find_nets, net_state, resume_training
 
 __all__ = [
@@ -122,9 +124,11 @@ class PartialFitLearner(Learner):
 
         Estimators without ``max_iter`` count rows (naive Bayes): they meet each row once.
         """
-        if not hasattr(self.template, "max_iter"):
+        params = self.template.get_params(deep=True)
+        most = [value for name, value in params.items() if name.rpartition("__")[2] == "max_iter"]
+        if not most:
             return [1] * n_steps, False
-        return epochs_per_step(max_epochs or min(self.template.max_iter, _PASSES), n_steps), True
+        return epochs_per_step(max_epochs or min(*most, _PASSES), n_steps), True
 
     def advance(self, state, X, y, epochs):
         """Pass over the rows ``epochs`` times from ``state`` (None: from scratch)."""
@@ -132,11 +136,12 @@ class PartialFitLearner(Learner):
         options = {} if self.classes is None else {"classes": self.classes}
         for _ in range(epochs):
             model.partial_fit(X, y, **options)
-        return model
+        # a model without a seed holds the global generator: in the copy it is its own
+        return copy.deepcopy(model)
 
     def state(self, model):
         """What a later step resumes from."""
-        return {"pickle": pickle.dumps(model, protocol=4)}
+        return {"pickle": cloudpickle.dumps(model, protocol=4)}
 
 
 class OneGoLearner(Learner):
@@ -163,7 +168,8 @@ class FitLearner(OneGoLearner):
 
     def advance(self, state, X, y, epochs):
         """Fit."""
-        return clone(self.template).fit(X, y)
+        with nets_in_turn(self.template):
+            return clone(self.template).fit(X, y)
 
 
 class OneClassLearner(OneGoLearner):
@@ -171,4 +177,4 @@ class OneClassLearner(OneGoLearner):
 
     def advance(self, state, X, y, epochs):
         """Fit a constant."""
-        return DummyClassifier(strategy="prior").fit(np.zeros((len(y), 1)), y)
+        return DummyClassifier(strategy="prior").fit(X, y)

@@ -93,6 +93,8 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         X = self._check_input(X)
         if not self._net_inside_:
             return self.estimator_.predict(X)
+        if not hasattr(self.estimator_, "predict_proba"):
+            return self.classes_[np.searchsorted(self._columns_, self.estimator_.predict(X))]
         return self.classes_[self._proba(X).argmax(axis=1)]
 
     @available_if(_inner_has("predict_proba"))

@@ -1,14 +1,12 @@
 """Training on what remains, whatever the wrapped estimator is."""
 
-from contextlib import nullcontext
 from copy import deepcopy
 
-from joblib import parallel_config
 from sklearn import get_config
 from sklearn.utils.metadata_routing import process_routing
 
 from sk_unlearn.base import Removal
-from sk_unlearn.exact._wrapped import BaseExact, seeded
+from sk_unlearn.exact._wrapped import BaseExact, nets_in_turn, seeded
 from sk_unlearn.nets import contains_net, find_nets, fit_net, prepare, show_progress
 from sk_unlearn.nets._inspect import refused_fit_params
 from sk_unlearn.receipts import ForgetCost
@@ -74,15 +72,11 @@ class BaseRetrain(BaseExact):
         y = self._encode(rows.y) if self._net_inside_ else rows.y
         if self.verbose:
             show_progress(estimator)
-        with self._in_turn():
+        with nets_in_turn(estimator):
             self.estimator_ = fit_net(prepare(estimator), rows.X, y, **rows.fit_params)
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes(self.estimator_)
-
-    def _in_turn(self):
-        """Keep nets of an inner ensemble in this process, where their draws are seeded."""
-        return parallel_config(backend="sequential") if self._net_inside_ else nullcontext()
 
     def _is_net(self):
         return next(find_nets(self.estimator_), None) is self.estimator_

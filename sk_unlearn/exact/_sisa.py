@@ -8,7 +8,13 @@ from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, res
 from sk_unlearn.exact._learners import is_net
 from sk_unlearn.exact._sisa_base import BaseSisa
 from sk_unlearn.exact._voting import hard_votes, vote
-from sk_unlearn.nets import default_classifier, default_regressor, predict_proba
+from sk_unlearn.nets import (
+    contains_net,
+    default_classifier,
+    default_regressor,
+    find_nets,
+    predict_proba,
+)
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
 
 __all__ = ["SisaClassifier", "SisaRegressor"]
@@ -153,13 +159,21 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         if isinstance(model, DummyClassifier):
             return np.ones((num_samples(X), 1))
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
-            return (model.predict(X)[:, None] == chain.classes).astype(np.float64)
+            known = np.arange(n_known) if contains_net(model) else chain.classes
+            return (model.predict(X)[:, None] == known).astype(np.float64)
         proba = predict_proba(model, X) if is_net(model) else model.predict_proba(X)
         proba = restrict_columns(proba, np.arange(n_known))
         return hard_votes(proba) if self.aggregation == "hard" else proba
 
     def _check_steps(self):
         super()._check_steps()
+        nets = () if self.estimator is None else find_nets(self.estimator)
+        if any(getattr(net, "criterion__weight", None) is not None for net in nets):
+            raise ValueError(
+                "criterion__weight weights classes by their number, and SisaClassifier numbers "
+                "the classes of each shard anew: a shard that lacks a class would weight others. "
+                "Leave it at None, or use RetrainClassifier."
+            )
         soft = self.estimator is not None and self.aggregation == "soft"
         if soft and not hasattr(self.estimator, "predict_proba"):
             raise ValueError(

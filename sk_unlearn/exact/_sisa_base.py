@@ -137,12 +137,16 @@ class BaseSisa(BaseEnsemble):
             estimator, recipe = prepare(self._default_estimator(rows, classes, size)), size
         else:
             estimator, recipe = self._recipe_.estimator, "given"
-        if contains_net(estimator):
+        encoded = contains_net(estimator)
+        if encoded:
             y = self._encode(y) if classes is None else np.searchsorted(classes, y)
         if is_net(estimator):
             return NetLearner(estimator), y, recipe
         if self._recipe_.n_slices > 1:
-            return PartialFitLearner(estimator, classes), y, recipe
+            known = classes
+            if encoded and classes is not None:
+                known = np.arange(len(classes))
+            return PartialFitLearner(estimator, known), y, recipe
         return FitLearner(seeded(estimator, seed)), y, recipe
 
     def _collect(self, rows):

@@ -12,7 +12,7 @@ import safetensors.torch
 
 from sk_unlearn.utils._state_tree import map_tensors, pack, unpack
 
-__all__ = ["FolderStore", "MemoryStore", "Saved", "open_store"]
+__all__ = ["FolderStore", "MemoryStore", "Saved", "check_checkpoints", "open_store"]
 
 _SUFFIX = ".safetensors"
 
@@ -72,8 +72,10 @@ class FolderStore:
     def __init__(self, url):
         url = str(url)
         if "://" not in url:
-            url = os.path.abspath(url)  # the working directory may change before a removal
+            # absolute: the working directory may change before a removal
+            url = os.path.abspath(os.path.expanduser(url))
         self.folder = f"{url.rstrip('/')}/sk_unlearn-{secrets.token_hex(8)}"
+        self._closed = False
 
     def save(self, key, state):
         """Write a state; return its :class:`Saved`."""
@@ -82,6 +84,8 @@ class FolderStore:
         digest = sha256(content).hexdigest()
         # the key is in the name: two chains may reach the same bits, and lose them apart
         name = f"{key[:16]}-{digest[:16]}{_SUFFIX}"
+        if self._closed:
+            raise RuntimeError(f"{self.folder} was removed: another training of this fit failed.")
         fs, folder = self._open()
         fs.makedirs(folder, exist_ok=True)
         fs.pipe_file(f"{folder}/{name}", content)
@@ -110,21 +114,31 @@ class FolderStore:
         fs, folder = self._open()
         files = {saved.name: saved for saved in kept}
         if not files:
-            self.remove()
+            self._remove_folder()
             return
+        errors = []
         for path in fs.ls(folder, detail=False) if fs.exists(folder) else ():
             name = path.rsplit("/", 1)[-1]
             if name.endswith(_SUFFIX) and name not in files:
-                fs.rm_file(path)
+                try:
+                    fs.rm_file(path)
+                except OSError as error:  # the others go all the same
+                    errors.append(error)
         manifest = {
             name: {"sha256": saved.sha256, "bytes": saved.n_bytes}
             for name, saved in sorted(files.items())
         }
         fs.makedirs(folder, exist_ok=True)
         fs.pipe_file(f"{folder}/manifest.json", json.dumps(manifest, indent=1).encode())
+        if errors:
+            raise errors[0]
 
     def remove(self):
-        """Remove the folder and everything in it."""
+        """Remove the folder and everything in it; nothing can be saved any more."""
+        self._closed = True  # threads that go on after another failed must not fill it again
+        self._remove_folder()
+
+    def _remove_folder(self):
         fs, folder = self._open()
         if fs.exists(folder):
             fs.rm(folder, recursive=True)
@@ -148,3 +162,26 @@ def open_store(checkpoints):
     store : MemoryStore or FolderStore
     """
     return MemoryStore() if checkpoints is None else FolderStore(checkpoints)
+
+
+def check_checkpoints(checkpoints):
+    """Refuse a ``checkpoints`` parameter that cannot be written to, before any training.
+
+    Parameters
+    ----------
+    checkpoints : None, str or path-like
+
+    Raises
+    ------
+    ValueError
+    """
+    if checkpoints is None:
+        return
+    try:
+        fs, folder = fsspec.core.url_to_fs(os.path.dirname(FolderStore(checkpoints).folder))
+        fs.makedirs(folder, exist_ok=True)
+    except Exception as error:  # whatever the file system raises
+        raise ValueError(
+            f"checkpoints must be a folder or fsspec URL that can be written to, got "
+            f"{str(checkpoints)!r}: {error}"
+        ) from error

@@ -1,6 +1,9 @@
 """What exact estimators ask of the estimator that they train."""
 
+from contextlib import nullcontext
+
 import numpy as np
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d, get_tags, indexable
@@ -18,7 +21,7 @@ from sk_unlearn.utils._inputs import (
 )
 from sk_unlearn.utils._seeding import derive_seed
 
-__all__ = ["BaseExact", "seeded"]
+__all__ = ["BaseExact", "nets_in_turn", "seeded"]
 
 
 class BaseExact(BaseForgetEstimator):
@@ -84,7 +87,8 @@ class BaseExact(BaseForgetEstimator):
 
     def _check_input(self, X):
         check_is_fitted(self)
-        return check_net_input(self, X) if self._feeds_net else X
+        # as fit found it: the parameter may have been changed since
+        return check_net_input(self, X) if hasattr(self, "_row_shape_") else X
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -103,6 +107,11 @@ class BaseExact(BaseForgetEstimator):
 
 def _is_cache(value):
     return isinstance(value, str) or hasattr(value, "cache")
+
+
+def nets_in_turn(estimator):
+    """Keep nets of an inner ensemble in this process, where their draws are seeded."""
+    return parallel_config(backend="sequential") if contains_net(estimator) else nullcontext()
 
 
 def seeded(estimator, seed):

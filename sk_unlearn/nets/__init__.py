@@ -18,6 +18,7 @@ from sk_unlearn.nets._stacked import TrainedNets, can_stack, train_nets, train_s
 from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
 from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
 from sk_unlearn.nets._train import fit_net, training_by
+from sk_unlearn.nets._transport import pack_nets, unpack_nets
 
 __all__ = [
     "MLP",
@@ -44,6 +45,7 @@ __all__ = [
     "held_out_rows",
     "load_state",
     "net_state",
+    "pack_nets",
     "pin_split",
     "predict_proba",
     "predict_scores",
@@ -59,6 +61,7 @@ __all__ = [
     "train_nets",
     "train_states",
     "training_by",
+    "unpack_nets",
     "weight_decay",
     "with_parameters",
 ]

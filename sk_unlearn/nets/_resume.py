@@ -16,7 +16,7 @@ def resume_training(template, state, X, y, *, epochs):
 
     The copy is built anew, so that nothing but ``state`` passes from one go to the next:
     a chain that is restarted in the middle gives the bits of one that ran through. What a
-    callback learned, a learning-rate schedule's position for one, starts again.
+    callback learned starts again; so do learning-rate schedules, from their first rate.
 
     Parameters
     ----------
@@ -41,6 +41,10 @@ def resume_training(template, state, X, y, *, epochs):
         for name, values in state.items():
             # load_state_dict of an optimizer keeps the very tensors it is given
             getattr(net, name).load_state_dict(map_tensors(lambda t: t.clone(), values))
+    for name in net._optimizers:
+        for group in getattr(net, f"{name}_").param_groups:
+            if "initial_lr" in group:  # a schedule starts again from where it started
+                group["lr"] = group.pop("initial_lr")
     net.notify("on_train_begin", X=X, y=y)
     with suppress(KeyboardInterrupt):  # how callbacks stop early; a real one is raised later
         net.fit_loop(X, y, epochs=epochs)
