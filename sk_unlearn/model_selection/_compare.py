@@ -102,6 +102,10 @@ def compare_forgetting(
     TypeError
         If an estimator has no ``forget`` or no ``predict_proba``.
 
+    See Also
+    --------
+    make_forgetting_scorer : A metric of forgetting for ``cross_validate``.
+
     Notes
     -----
     *Verdict.* KLoM (95th percentile over forgotten, retained and held-out rows) fails if it is
@@ -129,10 +133,6 @@ def compare_forgetting(
     Cost: n_models fits of each distinct training, and 3 n_models fits for each forget set.
     Nets of :class:`~sk_unlearn.PumaClassifier` and :class:`~sk_unlearn.RetrainClassifier` are
     trained side by side, see :func:`fit_many`.
-
-    See Also
-    --------
-    make_forgetting_scorer : A metric of forgetting for ``cross_validate``.
 
     Examples
     --------
