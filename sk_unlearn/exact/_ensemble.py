@@ -31,8 +31,8 @@ class Placement:
 
     Attributes
     ----------
-    part : ndarray of shape (n_rows,), int64
-        The model that the row belongs to.
+    part : ndarray of shape (n_rows,)
+        The model that the row belongs to: a number, or the label of a class.
     block : ndarray of shape (n_rows,), int64
         The step of that model's chain in which it first appears.
     rank : ndarray of shape (n_rows,), float64
