@@ -20,8 +20,10 @@ def _inner_has(method):
     """Whether the wrapped estimator, fitted or not, has a method."""
 
     def check(self):
-        fitted = getattr(self, "estimator_", None)
-        getattr(self.estimator if fitted is None else fitted, method)
+        inner = getattr(self, "estimator_", self.estimator)
+        if inner is None:  # the default net, before fit
+            return method == "predict_proba"
+        getattr(inner, method)
         return True
 
     return check

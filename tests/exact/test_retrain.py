@@ -377,3 +377,8 @@ def test_nets_in_an_ensemble_are_seeded_whatever_its_n_jobs(n_jobs):
     forgotten = RetrainClassifier(votes, random_state=0).fit(X, y).forget([3])
     fresh = RetrainClassifier(votes, random_state=0).fit(np.delete(X, 3, 0), np.delete(y, 3))
     assert np.array_equal(forgotten.predict_proba(X), fresh.predict_proba(X))
+
+
+def test_the_default_net_gives_probabilities_before_fit_too():
+    assert hasattr(RetrainClassifier(), "predict_proba")
+    assert not hasattr(RetrainClassifier(), "decision_function")
