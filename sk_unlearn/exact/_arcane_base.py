@@ -11,7 +11,6 @@ from sklearn.base import clone
 
 from sk_unlearn.exact._chain import Plan, plan_steps
 from sk_unlearn.exact._ensemble import BaseEnsemble, Placement
-from sk_unlearn.exact._learners import is_net
 from sk_unlearn.exact._one_class import (
     OneClassFitLearner,
     OneClassNetLearner,
@@ -19,11 +18,11 @@ from sk_unlearn.exact._one_class import (
     scores_are_densities,
     temperature,
 )
-from sk_unlearn.exact._placement import keyed_bins, keyed_order, placement_keys
+from sk_unlearn.exact._placement import keyed_bins, placement_keys
 from sk_unlearn.exact._selection import EntropySelector
 from sk_unlearn.exact._wrapped import seeded
-from sk_unlearn.nets import default_density, prepare
-from sk_unlearn.utils._seeding import derive_seed
+from sk_unlearn.nets import default_density, is_net, prepare
+from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval, StrOptions
 from sk_unlearn.utils._take import take_rows
 
@@ -153,7 +152,7 @@ class BaseArcane(BaseEnsemble):
         return Placement(
             part=rows.y,
             block=n_blocks - 1 - early,  # rows likely to leave come last
-            rank=keyed_order(self._seed_, "order", rows.ids),
+            rank=keyed_uniform(self._seed_, "order", rows.ids),
         )
 
     def _plan_chain(self, name, rows, indices):

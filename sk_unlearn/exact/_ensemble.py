@@ -13,11 +13,10 @@ from tqdm.auto import tqdm
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._chain import restart, train_chain_for
-from sk_unlearn.exact._learners import is_net
 from sk_unlearn.exact._placement import check_forget_proba
 from sk_unlearn.exact._store import check_checkpoints, open_store
 from sk_unlearn.exact._wrapped import BaseExact
-from sk_unlearn.nets import unpack_nets
+from sk_unlearn.nets import is_net, unpack_nets
 from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import take_rows

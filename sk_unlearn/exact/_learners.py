@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
 from sk_unlearn.exact._wrapped import nets_in_turn
-from sk_unlearn.nets import find_nets, net_state, resume_training
+from sk_unlearn.nets import net_state, resume_training
 
 __all__ = [
     "FitLearner",
@@ -18,15 +18,9 @@ __all__ = [
     "OneClassLearner",
     "PartialFitLearner",
     "epochs_per_step",
-    "is_net",
 ]
 
 _PASSES = 100  # of partial_fit over the rows, where max_iter allows more
-
-
-def is_net(estimator):
-    """Whether an estimator is a skorch net itself, not something around one."""
-    return next(find_nets(estimator), None) is estimator
 
 
 def epochs_per_step(max_epochs, n_steps):

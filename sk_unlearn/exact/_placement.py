@@ -4,7 +4,7 @@ import numpy as np
 
 from sk_unlearn.utils._seeding import keyed_uniform
 
-__all__ = ["check_forget_proba", "keyed_bins", "keyed_order", "placement_keys"]
+__all__ = ["check_forget_proba", "keyed_bins", "placement_keys"]
 
 
 def placement_keys(rows):
@@ -56,23 +56,6 @@ def keyed_bins(seed, component, keys, n_bins, forget_proba=None):
     if forget_proba is not None:
         u = u * (1.0 - forget_proba) ** n_bins
     return np.minimum((u * n_bins).astype(np.int64), n_bins - 1)
-
-
-def keyed_order(seed, component, ids):
-    """Order of rows by keyed random numbers: the same whatever order they came in.
-
-    Parameters
-    ----------
-    seed : int
-    component : str
-    ids : ndarray of shape (n_rows,)
-
-    Returns
-    -------
-    rank : ndarray of shape (n_rows,), float64
-        To be sorted by.
-    """
-    return keyed_uniform(seed, component, ids)
 
 
 def check_forget_proba(forget_proba, n_rows, groups, *, owner):

@@ -11,7 +11,7 @@ from sk_unlearn._targets import (
 )
 from sk_unlearn.exact._retrain_base import BaseRetrain
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import default_classifier, default_regressor, predict_proba
+from sk_unlearn.nets import default_classifier, default_regressor, is_net, predict_proba
 
 __all__ = ["RetrainClassifier", "RetrainRegressor"]
 
@@ -135,7 +135,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         # an adopted net has skorch's own data path, which does not cast X to its dtype
         return (
             predict_proba(self.estimator_, X)
-            if self._is_net()
+            if is_net(self.estimator_)
             else self.estimator_.predict_proba(X)
         )
 
@@ -220,7 +220,7 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         X = self._check_input(X)
-        if self._is_net():
+        if is_net(self.estimator_):
             return self._decode(predict_proba(self.estimator_, X))
         prediction = self.estimator_.predict(X)
         return self._decode(prediction) if self._net_inside_ else prediction

@@ -7,7 +7,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._wrapped import BaseExact, nets_in_turn, seeded
-from sk_unlearn.nets import contains_net, find_nets, fit_net, prepare, show_progress
+from sk_unlearn.nets import contains_net, fit_net, prepare, show_progress
 from sk_unlearn.nets._inspect import refused_fit_params
 from sk_unlearn.receipts import ForgetCost
 
@@ -77,6 +77,3 @@ class BaseRetrain(BaseExact):
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes(self.estimator_)
-
-    def _is_net(self):
-        return next(find_nets(self.estimator_), None) is self.estimator_

@@ -5,7 +5,6 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
-from sk_unlearn.exact._learners import is_net
 from sk_unlearn.exact._sisa_base import BaseSisa
 from sk_unlearn.exact._voting import hard_votes, vote
 from sk_unlearn.nets import (
@@ -13,6 +12,7 @@ from sk_unlearn.nets import (
     default_classifier,
     default_regressor,
     find_nets,
+    is_net,
     predict_proba,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples

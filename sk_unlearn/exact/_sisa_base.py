@@ -15,12 +15,11 @@ from sk_unlearn.exact._learners import (
     NetLearner,
     OneClassLearner,
     PartialFitLearner,
-    is_net,
 )
-from sk_unlearn.exact._placement import keyed_bins, keyed_order, placement_keys
+from sk_unlearn.exact._placement import keyed_bins, placement_keys
 from sk_unlearn.exact._wrapped import seeded
-from sk_unlearn.nets import contains_net, prepare
-from sk_unlearn.utils._seeding import derive_seed
+from sk_unlearn.nets import contains_net, is_net, prepare
+from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
 
 __all__ = ["BaseSisa"]
@@ -104,7 +103,7 @@ class BaseSisa(BaseEnsemble):
         return Placement(
             part=keyed_bins(self._seed_, "shard", keys, recipe.n_shards, proba),
             block=recipe.n_slices - 1 - early,  # rows likely to leave come last
-            rank=keyed_order(self._seed_, "order", rows.ids),
+            rank=keyed_uniform(self._seed_, "order", rows.ids),
         )
 
     def _plan_chain(self, name, rows, indices):

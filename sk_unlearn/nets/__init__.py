@@ -5,7 +5,13 @@ from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
 from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
 from sk_unlearn.nets._density import DensityNet, default_density
 from sk_unlearn.nets._differentiable import check_differentiable
-from sk_unlearn.nets._inspect import carries_training, check_trainable, contains_net, find_nets
+from sk_unlearn.nets._inspect import (
+    carries_training,
+    check_trainable,
+    contains_net,
+    find_nets,
+    is_net,
+)
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
 from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
@@ -43,6 +49,7 @@ __all__ = [
     "fit_net_once",
     "forget_trained_nets",
     "held_out_rows",
+    "is_net",
     "load_state",
     "net_state",
     "pack_nets",

@@ -67,6 +67,11 @@ def contains_net(estimator):
     return next(find_nets(estimator), None) is not None
 
 
+def is_net(estimator):
+    """Whether an estimator is a skorch net itself, not something around one."""
+    return next(find_nets(estimator), None) is estimator
+
+
 def carries_training(estimator):
     """Whether cloning an estimator would carry learned weights into a fresh fit.
 
