@@ -44,6 +44,7 @@ from sk_unlearn.functional import (
     rows_per_chunk,
     weighted_gradient,
 )
+from sk_unlearn.metrics import klom, logit_margin
 
 SIZES = (64, 128, 10)
 EPOCHS, BATCH_SIZE, LR, DECAY = 60, 32, 1e-3, 1e-4
@@ -97,22 +98,13 @@ def train(X, y, n_models, seed):
 
 
 def margins(stack, batch):
-    """Score of the label minus logsumexp of the others, shape (n_models, n)."""
+    """Margin of the label under each net, shape (n_models, n)."""
     scores = forward(stack, batch.X.expand(len(stack[0]), -1, -1)).double()
-    label = batch.y.expand(len(scores), -1)[..., None]
-    others = scores.scatter(2, label, -math.inf).logsumexp(2)
-    return scores.gather(2, label)[..., 0] - others
-
-
-def klom(moved, retrained):
-    """KL divergence of the Gaussians fitted to each row's margins, shape (n,)."""
-    gap = moved.mean(0) - retrained.mean(0)
-    v, w = moved.var(0, correction=0) + 1e-12, retrained.var(0, correction=0) + 1e-12
-    return 0.5 * ((w / v).log() + (v + gap**2) / w - 1)
+    return logit_margin(scores.numpy(), batch.y.numpy())
 
 
 def mean_loss(stack, batch):
-    return float(nn.functional.softplus(-margins(stack, batch)).mean())
+    return float(np.logaddexp(0, -margins(stack, batch)).mean())
 
 
 def params_of(stack, k, model):
@@ -151,8 +143,9 @@ def compare(title, original, retrained, batches):
     rows, record = [], {}
 
     def add(name, stack, reports=(), reference=retrained):
-        rowwise = [klom(margins(stack, b), margins(reference, b)) for b in batches]
-        distances = [float(values.quantile(0.95)) for values in rowwise]
+        distances = [
+            klom(margins(stack, b), margins(reference, b), n_resamples=20).value for b in batches
+        ]
         ratios = [r.step_ratio for r in reports]
         products = [r.n_products for r in reports]
         record[name] = {
