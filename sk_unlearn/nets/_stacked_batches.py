@@ -24,27 +24,42 @@ class StackedBatches:
         One a net; what stands for torch's global generator.
     batch_size : int
     shuffle, drop_last : bool
+    dtype : torch.dtype
+        Of the nets.
 
     Attributes
     ----------
     counts : list of int
         Batches an epoch of each net.
+    n_rows : int
+        Places in a batch.
+    sizes : Tensor of shape (n_batches, n_nets), int64
+        Rows of each batch.
+    n_nets : list of int
+        Nets that have each batch.
+    valid : list of n_batches Tensor of shape (n_nets, n_rows), bool
+        False where a place holds no row.
+    share : list of n_batches Tensor of shape (n_nets, n_rows)
+        One over the number of rows of the batch; 0 where a place holds none.
     """
 
-    def __init__(self, row_sets, generators, *, batch_size, shuffle, drop_last):
+    def __init__(self, row_sets, generators, *, batch_size, shuffle, drop_last, dtype):
         self.row_sets = row_sets
         self.generators = generators
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.counts = [n_batches(len(rows), batch_size, drop_last) for rows in row_sets]
-        self._shape = (
-            max(self.counts),
-            len(row_sets),
-            math.ceil(batch_size / VECTOR) * VECTOR,
-        )
+        self.n_rows = math.ceil(batch_size / VECTOR) * VECTOR
+        self._shape = (max(self.counts), len(row_sets), self.n_rows)
         self.sizes = self._sizes()
-        self.valid = torch.arange(self._shape[2]) < self.sizes[..., None]
+        self.n_nets = (self.sizes > 0).sum(1).tolist()
+        valid = torch.arange(self.n_rows) < self.sizes[..., None]
+        share = torch.where(valid, 1 / self.sizes[..., None].to(dtype), 0.0)
+        # one object for batches of equal sizes
+        first = [self.sizes.tolist().index(sizes) for sizes in self.sizes.tolist()]
+        self.valid = [list(valid)[i] for i in first]
+        self.share = [list(share)[i] for i in first]
 
     def epoch(self):
         """Draw one epoch.

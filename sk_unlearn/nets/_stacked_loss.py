@@ -7,7 +7,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_unlearn.nets._criteria import wants_labels
-from sk_unlearn.nets._inspect import bare_module, net_dtype
+from sk_unlearn.nets._inspect import bare_module
 
 __all__ = ["StackedLoss", "loss_reason"]
 
@@ -45,11 +45,9 @@ class StackedLoss:
         Initialised.
     y : Tensor of shape (n, ...)
         Targets of all rows.
-    valid : Tensor of shape (n_batches, n_nets, n_rows), bool
-        False where a place holds no row of the batch.
     """
 
-    def __init__(self, net, y, valid):
+    def __init__(self, net, y):
         self.criterion = copy.deepcopy(bare_module(net.criterion_))
         self.criterion.reduction = "none"
         self.labels = wants_labels(self.criterion)
@@ -61,9 +59,6 @@ class StackedLoss:
         self.weighted = indexed and (
             self.criterion.weight is not None or bool((y == self.criterion.ignore_index).any())
         )
-        self.valid = valid
-        self.dtype = net_dtype(bare_module(net.module_))
-        self.means = torch.where(valid, 1 / valid.sum(2, keepdim=True, dtype=self.dtype), 0.0)
 
     def elements(self, output, y):
         """Losses of stacked rows.
@@ -71,42 +66,47 @@ class StackedLoss:
         Parameters
         ----------
         output : Tensor of shape (n_nets, n_rows, ...)
-        y : Tensor of shape (n_nets * n_rows, ...)
+        y : Tensor of shape (n_nets, n_rows, ...)
 
         Returns
         -------
         losses : Tensor of shape (n_nets, n_rows, n_elements)
         """
-        flat = output.flatten(0, 1)
         if self.takes_log:
-            flat = torch.log(flat + torch.finfo(flat.dtype).eps)
+            output = torch.log(output + torch.finfo(output.dtype).eps)
+        if self.labels and output.ndim == 3 and y.ndim == 2:
+            # classes before rows: along neighbouring rows the kernels take whole vectors
+            return self.criterion(output.mT, y).unsqueeze(2)
+        flat, y = output.flatten(0, 1), y.flatten(0, 1)
         if not self.labels and flat.shape != y.shape:
             flat = flat.reshape(y.shape)
         return self.criterion(flat, y).reshape(*output.shape[:2], -1)
 
-    def coefficients(self, losses, y, batch):
+    def coefficients(self, losses, y, valid, share):
         """Weights with which ``losses`` add up to each net's batch mean.
 
         Parameters
         ----------
         losses : Tensor of shape (n_nets, n_rows, n_elements)
-        y : Tensor of shape (n_nets * n_rows, ...)
-        batch : int
-            Which batch of the epoch it is.
+        y : Tensor of shape (n_nets, n_rows, ...)
+        valid : Tensor of shape (n_nets, n_rows), bool
+            False where a place holds no row of the batch.
+        share : Tensor of shape (n_nets, n_rows)
+            One over the number of rows of the batch; 0 where a place holds none.
 
         Returns
         -------
         coefficients : Tensor of the shape of ``losses``
         """
-        n_nets, _, n_elements = losses.shape
+        n_elements = losses.shape[2]
         if not self.weighted:
-            means = self.means[batch, :n_nets, :, None]
-            return (means if n_elements == 1 else means / n_elements).expand(losses.shape)
-        weight = (y != self.criterion.ignore_index).to(self.dtype)
+            share = share.unsqueeze(2)
+            return (share if n_elements == 1 else share / n_elements).expand(losses.shape)
+        weight = (y != self.criterion.ignore_index).to(share.dtype)
         if self.criterion.weight is not None:
             known = y.clamp(0, len(self.criterion.weight) - 1)
             weight = weight * self.criterion.weight[known]
-        valid = self.valid[batch, :n_nets, :, None]
+        valid = valid.unsqueeze(2)
         counted = torch.where(valid, weight.reshape(losses.shape), 0.0)
         # the criterion has put the weights into the losses already
         return torch.where(valid, 1 / counted.sum((1, 2), keepdim=True), 0.0).expand(losses.shape)

@@ -4,6 +4,8 @@ from itertools import groupby
 
 import torch
 
+from sk_unlearn.nets._replay import record
+
 __all__ = ["StackedOptimizer"]
 
 # What a schedule may change while a net trains.
@@ -42,6 +44,7 @@ class StackedOptimizer:
             groups.setdefault(together, []).extend(parameters)
         options = {**schedule.options, "fused": True, "foreach": None}
         self._optimizer = schedule.kind([{"params": p} for p in groups.values()], **options)
+        self._recordings, self._begun = {}, set()
         self._clocks = [list(together) for together in groups]
         for rows, _, parameters in self.blocks:
             for (name, stack), parameter in zip(stacks.items(), parameters, strict=True):
@@ -62,17 +65,33 @@ class StackedOptimizer:
         batch : int
             Which batch of the epoch it is.
         gradients : list of Tensor of shape (n_nets, n_padded)
-            One a stack, for the first nets.
+            One a stack, for the first nets. Those of equally many nets must lie in the
+            same memory at every call.
         """
-        for rows, count, parameters in self.blocks:
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient[rows] if batch < count else None
         if self.schedule.per_batch:
             for group, clock in zip(self._optimizer.param_groups, self._clocks, strict=True):
                 if batch < clock[1]:
                     self._set(group, clock[0])
                     clock[0] += 1
-        self._optimizer.step()
+        active = tuple(batch < count for _, count, _ in self.blocks)
+        settings = [[g.get(key) for key in _SCHEDULED] for g in self._optimizer.param_groups]
+        known, recording = self._recordings.get((active, len(gradients[0])), (None, None))
+        if known == settings:
+            recording.repeat()
+        else:
+            self._step(active, gradients, settings)
+
+    def _step(self, active, gradients, settings):
+        """Take a step, and record it if steps like it may follow."""
+        for (rows, _, parameters), is_active in zip(self.blocks, active, strict=True):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient[rows] if is_active else None
+        if self.schedule.per_batch or active not in self._begun:
+            self._optimizer.step()
+            self._begun.add(active)  # a first step makes the state, which no later one must
+        else:
+            recording = record(self._optimizer.step)
+            self._recordings[active, len(gradients[0])] = settings, recording
 
     def state(self, net):
         """What the optimiser keeps for one net.

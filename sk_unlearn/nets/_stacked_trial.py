@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from sk_unlearn.nets._inspect import bare_module
+from sk_unlearn.nets._replay import record
 from sk_unlearn.nets._stacked_batches import VECTOR
 from sk_unlearn.nets._stacked_loss import StackedLoss
 from sk_unlearn.nets._stacked_state import read_state
-from sk_unlearn.nets._stacked_train import StackedNets, first_names
+from sk_unlearn.nets._stacked_step import StackedNets, StackedStep, first_names
 
 __all__ = ["trial_reason"]
 
@@ -19,8 +21,9 @@ def trial_reason(net, X, y):
     """Why stacked steps of a net are not what it would take alone.
 
     Eleven nets of different weights take one step each; then the first two and the first
-    three of them, which must give the same bits. Buffers must stay as they are, rows must
-    not see each other, and a net's outputs must be those of its module alone.
+    three of them, which must give the same bits, and so must each step when it is repeated.
+    Buffers must stay as they are, rows must not see each other, and a net's outputs must be
+    those of its module alone.
 
     Parameters
     ----------
@@ -50,16 +53,17 @@ def trial_reason(net, X, y):
 def _try(net, module, X, y):
     states = _states(net, max(_WIDTHS))
     rows = torch.arange(VECTOR) % min(2, len(X))
-    wide = [_step(net, module, states[:n], X[rows], y[rows]) for n in _WIDTHS]
-    output, fixed_before, fixed_after = wide[0][0], *wide[0][2:]
+    steps = [_step(net, module, states[:n], X[rows], y[rows]) for n in _WIDTHS]
+    buffers = {name: value.clone() for name, value in steps[0].nets.fixed.items()}
+    output = steps[0].nets(steps[0].X)
     if not torch.is_tensor(output) or output.shape[:2] != (max(_WIDTHS), VECTOR):
         return "its module does not return one tensor with one output a row"
-    for name, value in fixed_before.items():
-        if not _same(value, fixed_after[name]):
+    wide, *others = [_results(step) for step in steps]
+    for name, value in steps[0].nets.fixed.items():
+        if not _same(value, buffers[name]):
             return f"its buffer {name!r} changes in training"
-    for other, width in zip(wide[1:], _WIDTHS[1:], strict=True):
-        pairs = zip((wide[0][0], *wide[0][1]), (other[0], *other[1]), strict=True)
-        if not all(_same(whole[:width], part) for whole, part in pairs):
+    for other, width in zip(others, _WIDTHS[1:], strict=True):
+        if not all(_same(whole[:width], part) for whole, part in zip(wide, other, strict=True)):
             return "its outputs or gradients depend on how many nets are trained beside it"
     alone = X[rows].clone()
     alone[1:] = X[rows][0]
@@ -70,6 +74,11 @@ def _try(net, module, X, y):
         return "its module gives other outputs alone than in a stack"
     if not torch.allclose(single[0], first, rtol=1e-4, atol=1e-5, equal_nan=True):
         return "the output of a row depends on the other rows of its batch"
+    recording = record(steps[0].compute)
+    with torch.no_grad():
+        repeated = tree_leaves(recording.repeat())
+    if not all(map(_same, wide[1:], repeated)):
+        return "its operations give something else when they are repeated"
     return None
 
 
@@ -93,17 +102,18 @@ def _states(net, n):
 
 
 def _step(net, module, states, X, y):
-    nets = StackedNets(module, states)
-    fixed = {name: value.clone() for name, value in nets.fixed.items()}
-    n = len(states)
-    loss = StackedLoss(net, y, torch.ones(1, n, len(X), dtype=torch.bool))
-    output = nets(X.repeat(n, *[1] * (X.ndim - 1)).unflatten(0, (n, len(X))))
-    if not torch.is_tensor(output):
-        return output, [], fixed, nets.fixed
-    ys = y.repeat(n, *[1] * (y.ndim - 1))
-    elements = loss.elements(output, ys)
-    gradients = nets.gradients(elements, loss.coefficients(elements, ys, 0))
-    return output.detach(), [g.clone() for g in gradients], fixed, nets.fixed
+    """A step of some nets on all rows, fetched but not taken."""
+    shape = len(states), len(X)
+    step = StackedStep(StackedNets(module, states), StackedLoss(net, y), X, y, *shape)
+    rows, valid = torch.arange(len(X)).expand(shape), torch.ones(shape, dtype=torch.bool)
+    step.load(rows, valid, torch.full(shape, 1 / len(X)))
+    return step
+
+
+def _results(step):
+    with torch.no_grad():
+        output = step.nets(step.X)
+    return [output, *tree_leaves(step.compute())]
 
 
 def _same(a, b):

@@ -1,0 +1,134 @@
+"""Repeat tensor operations on the same memory, without what chose them the first time."""
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+__all__ = ["Recording", "record"]
+
+# Same kernel and arguments, called with less ado than by name of the overload.
+_DIRECT = {
+    name: getattr(torch, name)
+    for name in (
+        *("add", "addmm", "baddbmm", "bmm", "clamp_min", "div", "exp", "log", "mean", "mm"),
+        *("mul", "neg", "sigmoid", "sub", "sum", "tanh"),
+    )
+}
+
+
+class Recording:
+    """Operations of one call of a function, to be run again.
+
+    Modules, ``vmap`` and automatic differentiation decide which operations run on which
+    tensors; deciding takes longer than running them where tensors are small. Run again,
+    every operation reads and writes the memory that it had the first time, with the same
+    kernels and so the same bits. What varies must come through the contents of tensors
+    that were there before the call.
+
+    Parameters
+    ----------
+    steps : list of (callable, tuple, dict)
+    result : nested list or dict of Tensor
+        What the function returned; overwritten by each :meth:`repeat`.
+    """
+
+    def __init__(self, steps, result):
+        self._steps = steps
+        self.result = result
+
+    def repeat(self):
+        """Run the operations again, gradients being off; return ``result``."""
+        for function, args, kwargs in self._steps:
+            function(*args, **kwargs)
+        return self.result
+
+
+def record(function, *args):
+    """Call a function and keep the tensor operations that it ran.
+
+    Parameters
+    ----------
+    function : callable
+        Of tensors. Which operations it runs must not depend on their values, nor on
+        anything that changes from call to call.
+    *args : object
+
+    Returns
+    -------
+    recording : Recording
+
+    Raises
+    ------
+    ValueError
+        If an operation gives a number to Python or draws random numbers: neither could
+        be repeated.
+    """
+    with _Recorder() as recorder:
+        result = function(*args)
+    return Recording([_step(*call) for call in recorder.calls], _detached(result))
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise ValueError("a tensor is read as a number")
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise ValueError(f"{func} draws random numbers")
+        result = func(*args, **kwargs)
+        if func._schema.is_mutable or not _is_view(result, (args, kwargs)):
+            # without their history, which would keep every step's graph
+            self.calls.append((func, *_detached((args, kwargs, result))))
+        return result
+
+
+def _is_view(result, inputs):
+    memory = {_memory(t) for t in tree_leaves(inputs) if torch.is_tensor(t)}
+    return all(_memory(t) in memory for t in tree_leaves(result) if torch.is_tensor(t))
+
+
+def _memory(tensor):
+    return tensor.untyped_storage().data_ptr()
+
+
+def _detached(tree):
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.detach(), tree)
+
+
+def _step(func, args, kwargs, result):
+    """Function and arguments that compute a recorded operation into its own result."""
+    if func._schema.is_mutable:
+        return func, args, kwargs
+    if func is torch.ops.aten.relu.default:  # which is this, and has no out= of its own
+        return torch.clamp_min, (*args, 0), {"out": result}
+    results = [result] if torch.is_tensor(result) else list(result)
+    variant = _out_variant(func)
+    if variant is None:
+        return _recompute, (func, args, kwargs, results), {}
+    name = func._schema.name.removeprefix("aten::")
+    if name in _DIRECT:
+        return _DIRECT[name], args, {**kwargs, "out": result}
+    overload, names = variant
+    return overload, args, {**kwargs, **dict(zip(names, results, strict=True))}
+
+
+def _out_variant(func):
+    """The overload that takes the same arguments and where to write, if there is one."""
+    expected = [(argument.name, str(argument.type)) for argument in func._schema.arguments]
+    for name in func._overloadpacket.overloads():
+        overload = getattr(func._overloadpacket, name)
+        arguments = overload._schema.arguments
+        outs = [argument.name for argument in arguments if argument.is_out]
+        if outs and [(a.name, str(a.type)) for a in arguments if not a.is_out] == expected:
+            return overload, outs
+    return None
+
+
+def _recompute(func, args, kwargs, results):
+    found = func(*args, **kwargs)
+    for result, value in zip(results, [found] if torch.is_tensor(found) else found, strict=True):
+        result.copy_(value)

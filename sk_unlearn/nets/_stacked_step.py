@@ -1,0 +1,172 @@
+"""The nets of a stack: their tensors, and a step of training that is repeated."""
+
+import torch
+from torch.func import functional_call, vmap
+from torch.overrides import TorchFunctionMode
+
+from sk_unlearn.nets._replay import record
+from sk_unlearn.nets._stacked_parameters import ParameterStack
+
+__all__ = ["StackedNets", "StackedStep", "first_names"]
+
+
+class StackedNets:
+    """The modules of several nets as functions of one set of stacked tensors.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Of the nets' architecture; its own values are not used.
+    states : list of NetState
+    """
+
+    def __init__(self, module, states):
+        trainable = {name for name, value in module.named_parameters() if value.requires_grad}
+        # in the order of the parameters, one name for a tensor that two layers share
+        named = [*dict(module.named_parameters()), *dict(module.named_buffers())]
+        self.stacks = {
+            name: ParameterStack([state.tensors[name] for state in states])
+            for name in named
+            if name in trainable
+        }
+        self.fixed = {
+            name: torch.stack([_tensor(module, state, name) for state in states])
+            for name in named
+            if name not in trainable
+        }
+        self._first_name = first_names(module)
+        self._views = {}
+        self._forward = vmap(lambda tensors, X: functional_call(module, tensors, (X,)))
+
+    def leaves(self, n_nets):
+        """Trainable tensors of the first nets, by name."""
+        if n_nets not in self._views:
+            self._views[n_nets] = {
+                name: stack.leaves(n_nets).requires_grad_() for name, stack in self.stacks.items()
+            }
+        return self._views[n_nets]
+
+    def __call__(self, X):
+        """Outputs of the first nets on their own rows.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_nets, n_rows, ...)
+
+        Returns
+        -------
+        output : Tensor of shape (n_nets, n_rows, ...)
+        """
+        fixed = {name: value[: len(X)] for name, value in self.fixed.items()}
+        with _PlainLinear():
+            return self._forward({**self.leaves(len(X)), **fixed}, X)
+
+    def tensors(self, net, before):
+        """Copies of one net's tensors under the names of ``before``."""
+        trained = {
+            name: stack.unflat(stack.buffer[net].detach()) for name, stack in self.stacks.items()
+        }
+        return {
+            name: trained.get(self._first_name.get(name), value) for name, value in before.items()
+        }
+
+    def gradients(self, losses, coefficients):
+        """Gradients of ``(losses * coefficients).sum()``, laid out as the buffers."""
+        leaves = self.leaves(len(losses))
+        found = torch.autograd.grad(
+            losses, list(leaves.values()), coefficients, materialize_grads=True
+        )
+        return [
+            stack.gradient(value) for stack, value in zip(self.stacks.values(), found, strict=True)
+        ]
+
+
+class _PlainLinear(TorchFunctionMode):
+    """Linear layers as a product and a sum; ``vmap`` multiplies each bias by one on the way."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.nn.functional.linear and len(args) == 3 and not kwargs:
+            X, weight, bias = args
+            if X.ndim == 2 and bias is not None:
+                return torch.mm(X, weight.mT) + bias
+        return func(*args, **(kwargs or {}))
+
+
+class StackedStep:
+    """Losses and gradients of one batch of the first nets of a stack.
+
+    The operations are recorded on the first batch and repeated on all others.
+
+    Parameters
+    ----------
+    nets : StackedNets
+    loss : StackedLoss
+    X, y : Tensor
+        Rows and targets that the batches are taken from.
+    n_nets, n_rows : int
+        Size of a batch.
+    """
+
+    def __init__(self, nets, loss, X, y, n_nets, n_rows):
+        self.n_nets = n_nets
+        self.nets, self._loss = nets, loss
+        self._source = X, y
+        self._flat = [rows.new_zeros(n_nets * n_rows, *rows.shape[1:]) for rows in (X, y)]
+        self.X, self._y = [flat.unflatten(0, (n_nets, n_rows)) for flat in self._flat]
+        self._valid = torch.zeros(n_nets, n_rows, dtype=torch.bool)
+        self._share = next(iter(nets.stacks.values())).buffer.new_zeros(n_nets, n_rows)
+        self._last = self._recording = None
+
+    def __call__(self, rows, valid, share):
+        """Compute one batch.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (at least n_nets, n_rows), int64
+        valid : Tensor of the shape of `rows`, bool
+        share : Tensor of the shape of `rows`
+            See :meth:`~sk_unlearn.nets._stacked_loss.StackedLoss.coefficients`. Neither
+            may be changed between two calls that name the same tensor.
+
+        Returns
+        -------
+        means : Tensor of shape (n_nets,)
+            Mean loss of each net's rows.
+        gradients : list of Tensor of shape (n_nets, n_padded)
+            As the buffers of the parameters. Both are overwritten by the next call.
+        """
+        self.load(rows, valid, share)
+        if self._recording is None:
+            self._recording = record(self.compute)
+            return self._recording.result
+        return self._recording.repeat()
+
+    def load(self, rows, valid, share):
+        """Fetch a batch; parameters as for a call."""
+        flat = rows[: self.n_nets].reshape(-1)
+        for source, target in zip(self._source, self._flat, strict=True):
+            torch.index_select(source, 0, flat, out=target)
+        if share is not self._last:  # mostly the batches of all nets are full
+            self._valid.copy_(valid[: self.n_nets])
+            self._share.copy_(share[: self.n_nets])
+            self._last = share
+
+    @torch.enable_grad()
+    def compute(self):
+        """What a call returns, of the batch that was fetched last and without recording."""
+        losses = self._loss.elements(self.nets(self.X), self._y)
+        coefficients = self._loss.coefficients(losses, self._y, self._valid, self._share)
+        gradients = self.nets.gradients(losses, coefficients)
+        return (losses.detach() * coefficients).sum((1, 2)), gradients
+
+
+def first_names(module):
+    """For each name of a parameter, the first name of the same tensor."""
+    first = {id(value): name for name, value in module.named_parameters()}
+    every = module.named_parameters(remove_duplicate=False)
+    return {name: first[id(value)] for name, value in every}
+
+
+def _tensor(module, state, name):
+    """A fixed tensor of one net; buffers that are not saved are alike in all."""
+    return state.tensors[name] if name in state.tensors else module.get_buffer(name)
