@@ -10,11 +10,13 @@ from torch import nn
 
 from sk_unlearn import PumaClassifier, PumaRegressor
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import MLP
+from sk_unlearn.nets import MLP, _differentiable, prepare
+from sk_unlearn.nets._differentiable import check_differentiable
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(60, 5)).astype(np.float32)
 LABELS = np.arange(60) % 3
+CROSS = {"criterion": nn.CrossEntropyLoss}
 SIZES = {"module__n_features": 5, "module__hidden": (6,), "max_epochs": 2, "verbose": 0}
 
 
@@ -113,3 +115,50 @@ def test_a_batch_that_the_module_keeps_is_forgotten(instance):
     assert np.float32([1.25, 2.5, -3.75, 0.625, 8.5]).tobytes() not in pickle.dumps(clf)
     assert torch.equal(before.constant, after.constant)
     assert torch.equal(before.norm.running_mean, after.norm.running_mean)
+
+
+class TestTriedOnce:
+    @pytest.fixture
+    def tries(self, monkeypatch):
+        calls = []
+        check = _differentiable._check
+        monkeypatch.setattr(_differentiable, "_PASSED", {})
+        monkeypatch.setattr(_differentiable, "_check", lambda *a: [calls.append(a), check(*a)])
+        return calls
+
+    def test_equal_nets_once_and_others_anew(self, tries):
+        for _ in range(3):
+            check_differentiable(prepare(net(NeuralNetClassifier, 3, **CROSS)), X, LABELS)
+        assert len(tries) == 1
+        check_differentiable(prepare(net(NeuralNetClassifier, 4, **CROSS)), X, LABELS)
+        check_differentiable(
+            prepare(net(NeuralNetClassifier, 3, **CROSS)), X, LABELS, params="*3*"
+        )
+        check_differentiable(prepare(net(NeuralNetClassifier, 3, **CROSS)), X * 2, LABELS)
+        assert len(tries) == 4
+
+    def test_what_was_refused_is_refused_again(self, tries):
+        wrong = prepare(net(NeuralNetClassifier, 2, **CROSS))
+        for _ in range(2):
+            with pytest.raises(UnsupportedNetError):
+                check_differentiable(wrong, X, LABELS)
+        # the labels count, not only the first two
+        few = np.minimum(LABELS, 1)
+        check_differentiable(wrong, X, few)
+        with pytest.raises(UnsupportedNetError):
+            check_differentiable(wrong, X, LABELS)
+
+    def test_instances_are_not_kept(self, tries):
+        module = MLP(n_features=5, n_outputs=3)
+        for _ in range(2):
+            check_differentiable(
+                prepare(NeuralNetClassifier(module, **CROSS, verbose=0)), X, LABELS
+            )
+        assert len(tries) == 2
+        assert not _differentiable._PASSED
+
+    def test_few_are_kept(self, tries, monkeypatch):
+        monkeypatch.setattr(_differentiable, "_MOST_PASSED", 2)
+        for k in range(4):
+            check_differentiable(prepare(net(NeuralNetClassifier, 3 + k, **CROSS)), X, LABELS)
+        assert len(_differentiable._PASSED) == 2
