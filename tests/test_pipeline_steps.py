@@ -177,7 +177,7 @@ def test_forgotten_words_and_categories_leave():
 def test_polars_frames():
     polars = pytest.importorskip("polars")
     pipe = make_forget_pipeline(columns(), last(), random_state=0)
-    data = polars.from_pandas(FRAME)
+    data = polars.DataFrame({name: FRAME[name].tolist() for name in FRAME})
     forgot = clone(pipe).fit(data, y).forget(MASK)
     fresh = clone(pipe).fit(data.filter(~MASK), y[~MASK], sample_id=np.flatnonzero(~MASK))
     same_models(forgot, fresh)
@@ -272,6 +272,29 @@ def test_stored_models_that_knew_forgotten_rows_are_deleted(step, tmp_path):
     assert not files()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step__norm": "l1"},
+        {"step": "passthrough"},
+        {"step": FunctionTransformer(np.tanh)},
+        {"step": MaxAbsScaler()},
+    ],
+    ids=["parameter", "passthrough", "stateless", "learns"],
+)
+def test_steps_that_are_set_after_fit_count_from_the_next_request_on(change):
+    pipe = ForgetPipeline([("step", Normalizer()), ("clf", last())], random_state=0).fit(X, y)
+    kept = np.arange(N) != 7
+    pipe.set_params(**change).forget([7])
+    assert outcome(pipe)["clf"] == "trained anew"
+    fresh = clone(pipe).fit(X[kept], y[kept], sample_id=np.flatnonzero(kept))
+    same_models(pipe, fresh)
+    assert np.array_equal(pipe.predict_proba(X), fresh.predict_proba(X))
+    pipe.forget([8])
+    assert outcome(pipe)["clf"] == "forgot"
+    assert ("step" in outcome(pipe)) == isinstance(pipe["step"], MaxAbsScaler)
+
+
 class Mean(TransformerMixin, BaseEstimator):
     """A transformer that forgets by subtraction, exactly in integers."""
 
@@ -303,6 +326,13 @@ def test_steps_with_forget_are_asked_unless_their_input_changed():
     assert behind[1].asked_ == []
     assert outcome(behind)["mean"] == "fitted anew"
     assert behind[1].n_ == N - 1
+
+
+def test_a_step_is_not_asked_behind_one_that_was_set_after_fit():
+    pipe = ForgetPipeline([("step", Normalizer()), ("mean", Mean()), ("clf", last())]).fit(X, y)
+    pipe.set_params(step="passthrough").forget([2])
+    assert outcome(pipe)["mean"] == "fitted anew"
+    assert np.array_equal(pipe["mean"].rows_, np.delete(X, 2, axis=0))
 
 
 class Drawing(Mean):

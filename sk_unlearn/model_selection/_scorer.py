@@ -2,10 +2,13 @@
 
 import numpy as np
 from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from sk_unlearn.metrics import logit_margin
 from sk_unlearn.metrics._roc import placements
+from sk_unlearn.model_selection._scored_rows import check_metadata, check_rows_of_ids
 from sk_unlearn.utils._ids import check_sample_id, python_scalar
+from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import take_rows
 
 __all__ = ["make_forgetting_scorer"]
@@ -38,13 +41,22 @@ def make_forgetting_scorer(metric, X, y, *, sample_id=None, greater_is_better=Tr
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y)``, a float.
+        ``scorer(estimator, X, y)``, a float. `estimator` is one that forgets, a pipeline that
+        ends in one, or a fitted search over one. With metadata routing enabled it also takes
+        the ``sample_id`` and ``forget`` of the rows that are scored, to check them.
 
     Raises
     ------
     ValueError
-        Here, if the metric is unknown or sizes differ. When scoring: if the estimator was
-        fitted without ``sample_id`` or has forgotten none of these rows.
+        Here, if the metric is unknown, sizes differ or ids repeat. When scoring: if the
+        estimator was fitted without ``sample_id``, has forgotten none of these rows, or knows
+        other rows by their ids; with metadata routing, also if ids of scored rows are those of
+        training rows, or metadata was not cut with the rows because its length is wrong.
+
+    See Also
+    --------
+    forget_params : Checks what is passed as ``params``.
+    best_within_bounds : Chooses a candidate of a search by several metrics.
 
     Examples
     --------
@@ -81,14 +93,22 @@ class _ForgettingScorer:
     def __init__(self, metric, X, y, sample_id, sign):
         self.metric, self.X, self.y, self.sample_id, self.sign = metric, X, y, sample_id, sign
 
-    def __call__(self, estimator, X=None, y=None):
+    def __call__(self, estimator, X=None, y=None, *, sample_id=None, forget=None):
         rows = _Rows(self, estimator, X, y)
+        rows.check(sample_id, forget)
         if callable(self.metric):
-            forget, retain = rows.take(rows.forgotten), rows.take(rows.retained)
-            value = self.metric(estimator, *forget, *retain)
+            forgotten, retained = rows.take(rows.forgotten), rows.take(rows.retained)
+            value = self.metric(estimator, *forgotten, *retained)
         else:
             value = _METRICS[self.metric](rows)
         return self.sign * float(value)
+
+    def get_metadata_routing(self):
+        """What tells a fold's scored rows from those that the estimator was fitted on."""
+        request = MetadataRequest(owner=repr(self))
+        for name in ("sample_id", "forget"):
+            request.score.add_request(param=name, alias=True)
+        return request
 
     def __repr__(self):
         name = self.metric if isinstance(self.metric, str) else self.metric.__name__
@@ -108,16 +128,37 @@ class _Rows:
                 "This estimator was fitted without sample_id, so its rows cannot be found: pass "
                 "params={'sample_id': ids, ...} to cross_validate, or sample_id=ids to fit."
             )
+        self.place = {python_scalar(key): row for row, key in enumerate(scorer.sample_id)}
         present = set(held.sample_id.tolist())
-        ids = [python_scalar(key) for key in scorer.sample_id]
-        self.retained = np.array([key in present for key in ids])
+        self.retained = np.array([key in present for key in self.place])
         knows = self.holder.receipts_.knows_id
-        self.forgotten = np.array([knows(key) for key in ids]) & ~self.retained
+        self.forgotten = np.array([knows(key) for key in self.place]) & ~self.retained
         if not self.forgotten.any():
             raise ValueError(
                 "The estimator has forgotten none of the rows that the scorer was made with: "
                 "pass params={'forget': mask, ...}, with marked rows in every training fold."
             )
+
+    def check(self, sample_id, forget):
+        """Refuse ids that name other rows than they name here."""
+        held, (X, _) = self.holder._rows_, self.fold
+        if self.holder is _searched(self.estimator):  # else a step before changed its rows
+            where = self._places(held.sample_id)
+            check_rows_of_ids(self.X, where, held.X, held_by="the estimator")
+        if X is None or (sample_id is None and forget is None):
+            return
+        present, knows = set(held.sample_id.tolist()), self.holder.receipts_.knows_id
+        check_metadata(
+            num_samples(X),
+            lambda key: key in present or knows(key),
+            sample_id,
+            forget,
+        )
+        if sample_id is not None:
+            check_rows_of_ids(self.X, self._places(sample_id), X, held_by="the splitter")
+
+    def _places(self, ids):
+        return np.array([self.place.get(python_scalar(key), -1) for key in ids])
 
     def take(self, mask):
         rows = np.flatnonzero(mask)
@@ -142,12 +183,20 @@ class _Rows:
         return np.mean(self.estimator.predict(X) == y)
 
 
+def _searched(estimator):
+    """The estimator that a search found, or the estimator itself."""
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    return estimator
+
+
 def _holder(estimator):
-    """The estimator that forgets, at the end of a pipeline or itself."""
+    """The estimator that forgets: found by a search, at the end of a pipeline, or itself."""
+    estimator = _searched(estimator)
     while not hasattr(estimator, "receipts_"):
         if not hasattr(estimator, "steps"):
             raise TypeError(f"A forgetting scorer needs an estimator that forgets: {estimator!r}.")
-        estimator = estimator.steps[-1][1]
+        estimator = _searched(estimator.steps[-1][1])
     return estimator
 
 

@@ -1,24 +1,24 @@
 """A pipeline that forgets in every step."""
 
 import numpy as np
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import UNUSED
 
 from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.exceptions import TrainingDataChangedError
+from sk_unlearn.pipeline._checks import check_rows, check_steps
 from sk_unlearn.pipeline._last import fit_last, forget_last, last_cost, weakest
 from sk_unlearn.pipeline._steps import (
-    check_rows,
-    check_steps,
     fit_steps,
     forget_steps,
     is_stateless,
     routed,
+    stateless_digests,
 )
 from sk_unlearn.receipts import Guarantee
 
-__all__ = ["ForgetPipeline", "make_forget_pipeline"]
+__all__ = ["ForgetPipeline"]
 
 
 class ForgetPipeline(BaseForgetEstimator, Pipeline):
@@ -27,7 +27,8 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
     The scaler of a plain :class:`~sklearn.pipeline.Pipeline` keeps the share of all rows in
     its statistics when the last step forgets. Here a request reaches every step.
 
-    - A step that learns nothing from rows (``requires_fit`` is False in its tags) stays.
+    - A step that learns nothing from rows (``requires_fit`` is False in its tags) stays, unless
+      its parameters were set after ``fit``: these hold from the next request on.
     - A step with a ``forget`` of its own, which takes positions in the ``X`` of its last
       ``fit``, is asked to forget, as long as the steps before it give what they gave.
     - Every other step is fitted anew on the rows that remain.
@@ -230,12 +231,14 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
                 "answered. Let the step copy."
             ) from None
         self.steps = [*fitted.steps, (self.steps[-1][0], fit_last(self, fitted.X, rows))]
+        self._stateless_ = stateless_digests(self)
 
     def _forget_rows(self, rows, retained, hit):
         fitted = forget_steps(self, rows, retained, hit)
         last, removal = forget_last(self, fitted, retained, hit)
         before = self.steps[:-1] if fitted is None else fitted.steps
         self.steps = [*before, (self.steps[-1][0], last)]
+        self._stateless_ = stateless_digests(self)
         return removal
 
     def _removal_cost(self, rows, hit):
@@ -272,31 +275,3 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
 
     def _discard(self):
         self.steps[-1][1]._discard()
-
-
-def make_forget_pipeline(*steps, verbose=False, random_state=None):
-    """Make a :class:`ForgetPipeline` whose steps are named by their types.
-
-    Parameters
-    ----------
-    *steps : estimators
-        The last one is an estimator of this package.
-    verbose : bool, default=False
-        Whether to print each step and its time.
-    random_state : int, RandomState instance or None, default=None
-        Seeds whatever the steps' own ``random_state=None`` leaves open.
-
-    Returns
-    -------
-    pipe : ForgetPipeline
-
-    Examples
-    --------
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from sk_unlearn import PumaClassifier
-    >>> from sk_unlearn.pipeline import make_forget_pipeline
-    >>> list(make_forget_pipeline(StandardScaler(), PumaClassifier()).named_steps)
-    ['standardscaler', 'pumaclassifier']
-    """
-    named = make_pipeline(*steps).steps
-    return ForgetPipeline(named, verbose=verbose, random_state=random_state)

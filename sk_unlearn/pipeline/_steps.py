@@ -7,26 +7,22 @@ from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import clone, is_classifier
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils import column_or_1d, get_tags, indexable
+from sklearn.base import clone
+from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import process_routing
 
-from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.utils._digest import state_digest
-from sk_unlearn.utils._inputs import check_label_types, check_labels
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng
 from sk_unlearn.utils._sklearn import num_samples
 
 __all__ = [
     "Steps",
-    "check_rows",
-    "check_steps",
     "fit_steps",
     "forget_steps",
     "is_passed",
     "is_stateless",
     "routed",
+    "stateless_digests",
     "step_params",
 ]
 
@@ -63,73 +59,18 @@ def is_stateless(step):
     )
 
 
-def check_steps(pipe):
-    """Refuse what cannot forget, or would remember.
+def stateless_digests(pipe):
+    """Digests by which a change of a step that learns nothing from rows is noticed.
 
     Parameters
     ----------
     pipe : ForgetPipeline
 
-    Raises
-    ------
-    TypeError
-        If the last step cannot forget.
-    ValueError
-        If a cache or a frozen step would keep what was computed from forgotten rows.
-    """
-    owner, last = type(pipe).__name__, pipe.steps[-1][1]
-    if not isinstance(last, BaseForgetEstimator):
-        raise TypeError(
-            f"The last step of {owner} must be an estimator that can forget, got {last!r}. "
-            "Wrap it, for example RetrainClassifier(...) or RetrainRegressor(...)."
-        )
-    if pipe.transform_input is not None:
-        raise ValueError(
-            f"The 'transform_input' parameter of {owner} must be None, got "
-            f"{pipe.transform_input!r}: metadata is not transformed."
-        )
-    parts = {"memory": pipe.memory}
-    for name, step in pipe.steps[:-1]:
-        parts[name] = step
-        if hasattr(step, "get_params"):
-            parts |= {f"{name}__{key}": part for key, part in step.get_params(deep=True).items()}
-    for where, part in parts.items():
-        if isinstance(part, FrozenEstimator):
-            raise ValueError(
-                f"The FrozenEstimator {where!r} of {owner} is never fitted anew: it may have "
-                "learned from rows that are forgotten later. Pass what it wraps, or move it "
-                f"out: make_pipeline(FrozenEstimator(...), {owner}(...))."
-            )
-        if where.rpartition("__")[2] == "memory" and (
-            isinstance(part, str) or hasattr(part, "cache")
-        ):
-            raise ValueError(
-                f"The cache {where!r} of {owner} would keep what was computed from forgotten "
-                f"rows, got {part!r}. Set it to None."
-            )
-
-
-def check_rows(pipe, X, y):
-    """Check what can be said of training data before any step has seen it.
-
     Returns
     -------
-    X : array-like
-        As given, except that sparse matrices become CSR.
-    y : ndarray
+    digests : dict of str to str
     """
-    if y is None:
-        raise ValueError(
-            f"{type(pipe).__name__} requires y to be passed, but the target y is None"
-        )
-    classifies = is_classifier(pipe)
-    if classifies:
-        check_label_types(y)
-    X, y = indexable(X, np.asarray(y))
-    if classifies:
-        y = column_or_1d(y, warn=True)
-        check_labels(y)
-    return X, y
+    return {name: state_digest(step) for name, step in pipe.steps[:-1] if is_stateless(step)}
 
 
 def routed(pipe, fit_params):
@@ -211,14 +152,18 @@ def forget_steps(pipe, rows, retained, hit):
     Returns
     -------
     fitted : Steps or None
-        None where no step learns anything from rows.
+        None where no step learns anything from rows, nor had its parameters set since.
     """
     before = pipe.steps[:-1]
-    if all(is_stateless(step) for _, step in before):
+    digests = stateless_digests(pipe)
+    as_fitted = {name for name in digests if digests[name] == pipe._stateless_.get(name)}
+    if len(as_fitted) == len(before):
         return None
     steps, X, done, changed = [], retained.X, {}, False
     for name, step in before:
         new = step
+        if is_passed(step):
+            changed = changed or name not in as_fitted
         if not is_passed(step):
             if hasattr(step, "forget") and not changed:
                 new, done[name] = deepcopy(step).forget(rows.position[hit]), "forgot"
@@ -227,7 +172,8 @@ def forget_steps(pipe, rows, retained, hit):
             else:
                 new, X = _fit_step(pipe, name, step, X, retained)
                 done[name] = "fitted anew"
-            same = is_stateless(step) or state_digest(new) == state_digest(step)
+            learned = name not in digests
+            same = name in as_fitted or (learned and state_digest(new) == state_digest(step))
             done[name] = "unchanged" if same else done[name]
             changed = changed or not same
         steps.append((name, new))

@@ -31,7 +31,7 @@ def check_keys(values, n_rows, *, name, owner):
         If the shape differs, a value is neither int nor str, or integers need more than 64
         bits.
     """
-    where = f"The {name!r} parameter of {owner}.fit"
+    where = f"The {name!r} parameter of {_caller(owner)}"
     keys = _as_keys(values)
     if keys.ndim != 1 or len(keys) != n_rows:
         raise ValueError(
@@ -86,8 +86,9 @@ def check_sample_id(values, n_rows, *, owner):
     if len(unique) < n_rows:
         twice = unique[count > 1].tolist()[0]
         raise ValueError(
-            f"The 'sample_id' parameter of {owner}.fit must be unique, got {twice!r} "
-            f"{count[count > 1][0]} times (first at position {first[count > 1][0]})."
+            f"The 'sample_id' parameter of {_caller(owner)} must be unique, got {twice!r} "
+            f"{count[count > 1][0]} times (first at position {first[count > 1][0]}). "
+            "Several rows of one person share a group, not an id."
         )
     return keys
 
@@ -102,14 +103,19 @@ def check_forget_mask(mask, n_rows, *, owner):
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != (n_rows,):
         raise ValueError(
-            f"The 'forget' parameter of {owner}.fit must be a boolean mask of shape "
+            f"The 'forget' parameter of {_caller(owner)} must be a boolean mask of shape "
             f"(n_samples,) = ({n_rows},), got dtype {mask.dtype} and shape {mask.shape}. "
             "Cross-validation slices a mask with the rows; an array of positions would "
             "reach every fold unsliced."
         )
     if mask.all():
         raise ValueError(
-            f"The 'forget' parameter of {owner}.fit marks all {n_rows} rows; at least one "
+            f"The 'forget' parameter of {_caller(owner)} marks all {n_rows} rows; at least one "
             "row must remain."
         )
     return mask
+
+
+def _caller(owner):
+    """Of a class it is ``fit`` that was called."""
+    return f"{owner}.fit" if owner[:1].isupper() else owner

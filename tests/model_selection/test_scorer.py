@@ -3,16 +3,23 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn import config_context
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, Normalizer, StandardScaler
 
 from sk_unlearn import PumaClassifier, RetrainClassifier
 from sk_unlearn.model_selection import make_forgetting_scorer
 from sk_unlearn.nets import default_classifier
+from sk_unlearn.pipeline import make_forget_pipeline
 
 X, y = load_iris(return_X_y=True)
 ORDER = np.random.RandomState(0).permutation(150)
@@ -117,3 +124,102 @@ def test_refusals():
         scorer(CLF.fit(X, y, sample_id=IDS))
     with pytest.raises(TypeError, match="an estimator that forgets"):
         scorer(LogisticRegression())
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("frame", [False, True], ids=["array", "frame"])
+def test_ids_that_name_other_rows_are_noticed(routing, frame):
+    """As long as the training part, and so handed to every fold uncut."""
+    data = pd.DataFrame(X, columns=list("abcd")).assign(e=IDS) if frame else X
+    clf = make_forget_pipeline(ColumnTransformer([("n", "passthrough", slice(0, 4))]), CLF)
+    scorer = make_forgetting_scorer("forget_accuracy", data, y, sample_id=IDS)
+    with (
+        config_context(enable_metadata_routing=routing),
+        pytest.raises(ValueError, match=r"the scorer and the estimator know .* not the same rows"),
+    ):
+        cross_validate(
+            clf,
+            data,
+            y,
+            cv=KFold(3),
+            scoring=scorer,
+            params={"forget": FORGET, "sample_id": IDS[:100]},
+            error_score="raise",
+        )
+    shuffled = make_forgetting_scorer("cost", data, y, sample_id=np.roll(IDS, 1))
+    with pytest.raises(ValueError, match="not the same rows"):
+        shuffled(clf.fit(data, y, sample_id=IDS, forget=FORGET))
+
+
+def test_rows_behind_a_plain_pipeline_are_compared_as_the_splitter_cuts_them():
+    pipe = make_pipeline(StandardScaler(), CLF)
+    scorer = make_forgetting_scorer("forget_accuracy", X, y, sample_id=np.roll(IDS, 1))
+    params = {"forget": FORGET, "sample_id": IDS}
+    with (
+        config_context(enable_metadata_routing=True),
+        pytest.raises(ValueError, match=r"the scorer and the splitter know .* not the same rows"),
+    ):
+        cross_validate(pipe, X, y, scoring=scorer, params=params, error_score="raise")
+
+
+@pytest.mark.parametrize(
+    ("params", "cv", "message"),
+    [
+        ({"forget": FORGET[:100]}, 3, "forget has 100 values for the 50 rows that are scored"),
+        ({"sample_id": IDS[:100]}, 3, "not the same rows|sample_id has 100 values for the 50"),
+        # equal ids that no training part has twice
+        ({"sample_id": np.r_[IDS[:75], IDS[:75]]}, 2, "not the same rows"),
+        ({"sample_id": np.r_[IDS[:75], IDS[:1], IDS[76:]]}, 2, "'r0' is that of a row"),
+    ],
+)
+def test_routed_metadata_is_checked(params, cv, message):
+    pipe = make_pipeline(StandardScaler(), CLF)
+    scorer = make_forgetting_scorer("forget_accuracy", X, y, sample_id=IDS)
+    with config_context(enable_metadata_routing=True), pytest.raises(ValueError, match=message):
+        cross_validate(
+            pipe,
+            X,
+            y,
+            cv=KFold(cv),
+            scoring={"forget": scorer, "accuracy": "accuracy"},
+            params={"forget": FORGET, "sample_id": IDS, **params},
+            error_score="raise",
+        )
+
+
+def test_a_splitter_that_scores_training_rows():
+    scorer = make_forgetting_scorer("forget_accuracy", X, y, sample_id=IDS)
+    params = {"forget": FORGET, "sample_id": IDS}
+    overlapping = [(np.arange(100), np.arange(90, 150))]
+    with config_context(enable_metadata_routing=True):
+        with pytest.raises(ValueError, match="'r90' is that of a row"):
+            cross_validate(
+                CLF, X, y, cv=overlapping, scoring=scorer, params=params, error_score="raise"
+            )
+        training = [(np.arange(100), np.arange(100))]
+        found = cross_validate(CLF, X, y, cv=training, scoring=scorer, params=params)
+    clf = clone(CLF).fit(X[:100], y[:100], sample_id=IDS[:100], forget=FORGET[:100])
+    assert found["test_score"][0] == scorer(clf)
+
+
+def test_a_search_and_a_pipeline_that_ends_in_one():
+    search = GridSearchCV(CLF, {"estimator__C": [0.01, 1.0]}, cv=2)
+    search.fit(X, y, sample_id=IDS, forget=FORGET)
+    assert score("forget_loss", search) == score("forget_loss", search.best_estimator_)
+    pipe = make_pipeline(Normalizer(), search)
+    pipe.fit(X, y, gridsearchcv__sample_id=IDS, gridsearchcv__forget=FORGET)
+    assert score("cost", pipe) == 1.0
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, list, pd.DataFrame])
+def test_kinds_of_rows(kind):
+    """Held as they were given, or as arrays of the net's type."""
+    data = kind(X.tolist() if kind is list else X)
+    clf = RetrainClassifier(LogisticRegression(max_iter=500))
+    if kind is csr_matrix:
+        clf = make_forget_pipeline(MaxAbsScaler(), FunctionTransformer(csr_matrix.toarray), clf)
+        clf[1].set_params(accept_sparse=True)
+    clf.fit(data, y, sample_id=IDS, forget=FORGET)
+    assert 0 <= make_forgetting_scorer("forget_accuracy", data, y, sample_id=IDS)(clf) <= 1
+    with pytest.raises(ValueError, match="not the same rows"):
+        make_forgetting_scorer("forget_accuracy", data, y, sample_id=np.roll(IDS, 3))(clf)

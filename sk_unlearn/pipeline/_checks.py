@@ -1,0 +1,97 @@
+"""What can be refused before any step of a pipeline has seen a row."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import column_or_1d, indexable
+
+from sk_unlearn.base import BaseForgetEstimator
+from sk_unlearn.utils._inputs import check_label_types, check_labels
+
+__all__ = ["check_rows", "check_steps"]
+
+
+def check_steps(pipe):
+    """Refuse what cannot forget, or would remember.
+
+    Parameters
+    ----------
+    pipe : ForgetPipeline
+
+    Raises
+    ------
+    TypeError
+        If the last step cannot forget.
+    ValueError
+        If a cache or a frozen step would keep what was computed from forgotten rows, or a cache
+        of trained nets has no seed to share them by.
+    """
+    owner, last = type(pipe).__name__, pipe.steps[-1][1]
+    if not isinstance(last, BaseForgetEstimator):
+        raise TypeError(
+            f"The last step of {owner} must be an estimator that can forget, got {last!r}. "
+            "Wrap it, for example RetrainClassifier(...) or RetrainRegressor(...)."
+        )
+    if pipe.transform_input is not None:
+        raise ValueError(
+            f"The 'transform_input' parameter of {owner} must be None, got "
+            f"{pipe.transform_input!r}: metadata is not transformed."
+        )
+    _check_seed_of_memory(pipe)
+    parts = {"memory": pipe.memory}
+    for name, step in pipe.steps[:-1]:
+        parts[name] = step
+        if hasattr(step, "get_params"):
+            parts |= {f"{name}__{key}": part for key, part in step.get_params(deep=True).items()}
+    for where, part in parts.items():
+        if isinstance(part, FrozenEstimator):
+            raise ValueError(
+                f"The FrozenEstimator {where!r} of {owner} is never fitted anew: it may have "
+                "learned from rows that are forgotten later. Pass what it wraps, or move it "
+                f"out: make_pipeline(FrozenEstimator(...), {owner}(...))."
+            )
+        if where.rpartition("__")[2] == "memory" and (
+            isinstance(part, str) or hasattr(part, "cache")
+        ):
+            raise ValueError(
+                f"The cache {where!r} of {owner} would keep what was computed from forgotten "
+                f"rows, got {part!r}. Set it to None."
+            )
+
+
+def _check_seed_of_memory(pipe):
+    """Refuse a cache of trained nets whose seed is drawn anew in each fit: it is never hit."""
+    last, seeds = pipe, []
+    while hasattr(last, "steps"):
+        seeds.append(last.random_state)
+        last = last.steps[-1][1]
+    seeds.append(getattr(last, "random_state", None))
+    if getattr(last, "memory", None) is not None and all(seed is None for seed in seeds):
+        raise ValueError(
+            f"The memory of {type(last).__name__} shares trainings of the same seed, and "
+            f"random_state=None, here and in {type(pipe).__name__}, draws a new one in each fit. "
+            "Set either to an int."
+        )
+
+
+def check_rows(pipe, X, y):
+    """Check what can be said of training data before any step has seen it.
+
+    Returns
+    -------
+    X : array-like
+        As given, except that sparse matrices become CSR.
+    y : ndarray
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(pipe).__name__} requires y to be passed, but the target y is None"
+        )
+    classifies = is_classifier(pipe)
+    if classifies:
+        check_label_types(y)
+    X, y = indexable(X, np.asarray(y))
+    if classifies:
+        y = column_or_1d(y, warn=True)
+        check_labels(y)
+    return X, y
