@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import get_tags
 
 from sk_unlearn.exceptions import UnsupportedNetError
 
@@ -76,7 +77,11 @@ class ForgetClassifierMixin(ClassifierMixin):
 
 
 class ForgetRegressorMixin(RegressorMixin):
-    """Real targets, one or several a row; nets always see two dimensions."""
+    """Real targets, one or several a row; nets always see two dimensions.
+
+    Whether several are promised is what the tags of the wrapped estimator say; the default
+    nets take them.
+    """
 
     _classification = False
 
@@ -104,5 +109,8 @@ class ForgetRegressorMixin(RegressorMixin):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        inner = self._inner_estimator()
+        known = None if inner is None else get_tags(inner).target_tags
+        tags.target_tags.multi_output = known is None or known.multi_output
+        tags.target_tags.single_output = known is None or known.single_output
         return tags

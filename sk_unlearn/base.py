@@ -23,6 +23,7 @@ from sk_unlearn.nets import carries_training, find_nets, raise_interrupts
 from sk_unlearn.nets._inspect import state_loader
 from sk_unlearn.receipts import ForgetCost, ForgetLedger, ForgetReceipt, Guarantee
 from sk_unlearn.utils._digest import state_digest
+from sk_unlearn.utils._doc_link import DocLinkMixin
 from sk_unlearn.utils._fingerprint import fingerprint
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
 from sk_unlearn.utils._request import resolve_request
@@ -44,7 +45,7 @@ class Removal:
     advice: tuple[str, ...] = ()
 
 
-class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators that can forget rows.
 
     Subclasses set ``guarantee`` and implement :meth:`_check_training_data`,
@@ -100,7 +101,10 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Held by reference until the first removal: do not change it in between.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,), or (n_samples, n_targets) for a regressor
+            Labels, one a row. Real targets may be several a row where the wrapped estimator
+            takes them; for several labels a row, give each column an estimator of its own
+            (:class:`~sklearn.multioutput.MultiOutputClassifier`).
         sample_id : array-like of shape (n_samples,), int or str, default=None
             Distinct names of the rows; positions if None.
         groups : array-like of shape (n_samples,), int or str, default=None
@@ -219,6 +223,8 @@ class BaseForgetEstimator(MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
             sample_id = check_sample_id(sample_id, n_rows, owner=owner)
         if groups is not None:
             groups = check_keys(groups, n_rows, name="groups", owner=owner)
+        # scikit-learn hands sample_weight=None on where nobody gave weights
+        fit_params = {name: value for name, value in fit_params.items() if value is not None}
         fit_params = {**self._check_fit_params(fit_params), **self._shared_groups(groups)}
         rows = TrainingRows.borrow(
             X, y, n_rows, sample_id=sample_id, groups=groups, fit_params=fit_params

@@ -62,7 +62,7 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
     random_state : int, RandomState instance or None, default=None
         Seed of all placement, selection and training.
     verbose : int, default=0
-        1 shows a progress bar over classes.
+        1 shows a progress bar over steps.
 
     Attributes
     ----------

@@ -76,6 +76,8 @@ class Plan:
         Targets in training order, as the learner reads them.
     classes : ndarray or None
         Labels that the model's outputs stand for.
+    alone : str or None
+        Why it is not trained side by side with others, where that was asked.
     """
 
     order: np.ndarray
@@ -83,6 +85,7 @@ class Plan:
     learner: Any
     y: np.ndarray | None = None
     classes: np.ndarray | None = None
+    alone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Chain:
         SHA-256 of the model and the summary.
     summary : object
         What the learner notes about the model on its rows.
+    alone : str or None
+        As in the plan.
     """
 
     model: Any
@@ -110,6 +115,7 @@ class Chain:
     saved: tuple
     digest: str
     summary: Any = None
+    alone: str | None = None
 
     @property
     def n_rows(self):
@@ -248,7 +254,7 @@ def train_chain(plan, X, found, store):
             if step is not plan.steps[-1]:
                 saved.append(store.save(step.key, state))
     digest = state_digest((model, summary))
-    return Chain(model, plan.classes, plan.steps, tuple(saved), digest, summary)
+    return Chain(model, plan.classes, plan.steps, tuple(saved), digest, summary, plan.alone)
 
 
 def train_chain_for(process, *args):

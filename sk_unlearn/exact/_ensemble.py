@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from sk_unlearn.base import Removal
-from sk_unlearn.exact._chain import restart, train_chain_for
+from sk_unlearn.exact._chain import restart
 from sk_unlearn.exact._placement import check_forget_proba
 from sk_unlearn.exact._store import check_checkpoints, open_store
+from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
-from sk_unlearn.nets import is_net, unpack_nets
-from sk_unlearn.receipts import ForgetCost
+from sk_unlearn.nets import is_net
 from sk_unlearn.utils._sklearn import num_samples
-from sk_unlearn.utils._take import take_rows
 
 __all__ = ["BaseEnsemble", "Placement"]
 
@@ -176,67 +173,31 @@ class BaseEnsemble(BaseExact):
     def _removal_cost(self, rows, hit):
         keep = np.ones(len(rows), dtype=bool)
         keep[hit] = False
-        members = self._members(self._touched(hit), keep)
-        plans = self._plan(members, rows)
-        starts = {name: restart(self._chains_.get(name), plans[name].steps) for name in plans}
-        return _cost(self._remaining(members), plans, starts, keep)
+        return self._update(self._touched(hit), rows, keep).cost(keep)
 
     def _touched(self, hit):
         return np.unique(self._placement_.part[hit]).tolist()
 
-    def _members(self, names, keep):
-        """Rows of each part that stay, as indices in training order."""
-        part = self._placement_.part
-        return {
-            name: self._placement_.ordered(np.flatnonzero((part == name) & keep)) for name in names
-        }
-
-    def _remaining(self, members):
-        """Chains that still have rows, as they are before the request."""
-        emptied = {name for name, indices in members.items() if not len(indices)}
-        return {name: chain for name, chain in self._chains_.items() if name not in emptied}
-
-    def _plan(self, members, rows):
-        """Plans of the chains that have to be trained; unchanged and emptied ones are left out."""
-        plans = {}
-        for name, indices in members.items():
-            if len(indices):
-                plan = self._plan_chain(name, rows, indices)
-                chain = self._chains_.get(name)
-                if chain is None or chain.steps[-1].key != plan.steps[-1].key:
-                    plans[name] = plan
-        return plans
+    def _update(self, names, rows, keep, store=None):
+        """What brings the chains of some parts up to date with the rows that are kept."""
+        part, chains, plans = self._placement_.part, dict(self._chains_), {}
+        for name in names:
+            indices = self._placement_.ordered(np.flatnonzero((part == name) & keep))
+            if not len(indices):
+                chains.pop(name, None)
+                continue
+            plan = self._plan_chain(name, rows, indices)
+            if name not in chains or chains[name].steps[-1].key != plan.steps[-1].key:
+                plans[name] = plan
+        starts = {name: restart(chains.get(name), plans[name].steps, store) for name in plans}
+        return Update(chains, plans, starts)
 
     def _advance(self, names, rows, keep):
-        """Bring the chains of some parts up to date with the rows that are kept."""
-        members = self._members(names, keep)
-        plans = self._plan(members, rows)
-        starts = {
-            name: restart(self._chains_.get(name), plan.steps, self._store_)
-            for name, plan in plans.items()
-        }
-        here = os.getpid()
-        jobs = (
-            delayed(train_chain_for)(
-                here, plan, take_rows(rows.X, plan.order), starts[name], self._store_
-            )
-            for name, plan in plans.items()
+        update = self._update(names, rows, keep, self._store_)
+        self._chains_ = update.train(
+            rows.X, self._store_, n_jobs=self.n_jobs, verbose=self.verbose
         )
-        trained = Parallel(self.n_jobs, return_as="generator" if self.verbose else "list")(jobs)
-        if self.verbose:
-            trained = tqdm(trained, total=len(plans), desc="training", unit="model", leave=False)
-        trained = [unpack_nets(c) if isinstance(c, bytes) else c for c in trained]
-        chains = self._remaining(members)
-        cost = _cost(chains, plans, starts, keep)
-        chains.update(zip(plans, trained, strict=True))
-        self._chains_ = dict(sorted(chains.items()))
-        solver = {
-            "models_retrained": len(plans),
-            "steps_retrained": sum(len(plans[k].steps) - starts[k].n_done for k in plans),
-            "checkpoints_used": sum(start.n_done > 0 for start in starts.values()),
-            "checkpoints_lost": sum(start.n_lost for start in starts.values()),
-        }
-        return cost, solver
+        return update.cost(keep), update.solver
 
     def _publish(self, draft):
         before = vars(self).get("_store_")
@@ -282,20 +243,3 @@ def _unpickled(state):
 
 def _saved(chains):
     return [item for chain in chains.values() for item in chain.saved]
-
-
-def _cost(chains, plans, starts, keep):
-    """Work of training ``plans`` from ``starts``, of the whole ensemble's after it."""
-    steps = {name: chain.steps for name, chain in chains.items()}
-    steps.update({name: plan.steps for name, plan in plans.items()})
-    redone = [plan.steps[starts[name].n_done :] for name, plan in plans.items()]
-    total = sum(step.work for chain in steps.values() for step in chain)
-    work = sum(step.work for chain in redone for step in chain)
-    n_rows = sum(chain[-1].stop - min(step.start for step in chain) for chain in redone)
-    by_gradient = all(plan.learner.counts_gradients for plan in plans.values())
-    return ForgetCost(
-        n_forgotten=int((~keep).sum()),
-        rows_retrained=n_rows,
-        gradient_passes=work / len(keep) if by_gradient else float("nan"),
-        share_of_retrain=work / total,
-    )

@@ -3,20 +3,24 @@
 import copy
 import pickle
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from itertools import pairwise
 
 import cloudpickle
+import torch
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
 from sk_unlearn.exact._wrapped import nets_in_turn
-from sk_unlearn.nets import net_state, resume_training
+from sk_unlearn.nets import TrainingSetup, load_state, net_state, read_state, resume_training
+from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = [
     "FitLearner",
     "NetLearner",
     "OneClassLearner",
     "PartialFitLearner",
+    "StackedNetLearner",
     "epochs_per_step",
 ]
 
@@ -52,17 +56,28 @@ def epochs_per_step(max_epochs, n_steps):
 
 
 class Learner(ABC):
-    """How a chain's model is trained; a subclass for each kind of model."""
+    """How a chain's model is trained; a subclass for each kind of model.
+
+    Attributes
+    ----------
+    stack : hashable or None
+        What chains must have in common to be trained side by side; None for those that are
+        trained alone.
+    """
 
     counts_gradients = True
+    stack = None
 
     @abstractmethod
     def schedule(self, max_epochs, n_steps):
         """Epochs of each step, and whether a step passes over the earlier parts too."""
 
-    @abstractmethod
     def advance(self, state, X, y, epochs):
-        """Train from ``state`` (None: from scratch); return the model, a new object."""
+        """Train from ``state`` (None: from scratch); return the model, a new object.
+
+        Not asked of those that are trained side by side.
+        """
+        raise NotImplementedError
 
     def state(self, model):
         """What a later step goes on from; not asked of those that train in one step."""
@@ -96,6 +111,48 @@ class NetLearner(Learner):
     def state(self, model):
         """What a later step resumes from."""
         return net_state(model)
+
+
+class StackedNetLearner(Learner):
+    """A skorch net that is trained side by side with those of other chains.
+
+    Its places in training are :class:`~sk_unlearn.nets.NetState`.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Unfitted, prepared; not changed.
+    stack : hashable
+        Names all that ``net`` was built from.
+    """
+
+    def __init__(self, net, stack):
+        self.template = net
+        self.stack = stack
+
+    def schedule(self, max_epochs, n_steps):
+        """Cumulative steps with the work of ``max_epochs``."""
+        return epochs_per_step(max_epochs or self.template.max_epochs, n_steps), True
+
+    def begin(self, state, seed):
+        """Where a step starts from ``state`` (None: from scratch).
+
+        As :func:`~sk_unlearn.nets.resume_training` does alone, to the last draw.
+        """
+        with isolated_rng(seed):
+            fresh = clone(self.template).initialize()
+            begun = read_state(fresh, rng=torch.get_rng_state())
+        return begun if state is None else replace(begun, **state)
+
+    def state(self, model):
+        """What a later step resumes from: schedules start again, draws are its own."""
+        return {"tensors": model.tensors, "optimizer": model.optimizer}
+
+    def model(self, reached, y):
+        """The net that was trained so far, on rows with targets ``y``."""
+        net = load_state(self.template, reached, y=y)
+        TrainingSetup().on_train_end(net)  # warns where training diverged
+        return net
 
 
 class PartialFitLearner(Learner):

@@ -64,17 +64,22 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         a subfolder of this fit. None keeps them in memory. A lost or altered file costs
         time, never correctness.
     n_jobs : int, default=None
-        Shards trained at a time; any joblib backend. Results do not depend on it.
+        Shards, or stacks of shards, trained at a time; any joblib backend. Results do not
+        depend on it.
     random_state : int, RandomState instance or None, default=None
         Seed of all placement and training. Pass an int for results that repeat.
     verbose : int, default=0
-        1 shows a progress bar over shards.
+        1 shows a progress bar over steps.
 
     Attributes
     ----------
     estimators_ : list of length n_shards
         Trained models; None for a shard without rows, a constant for one with one class.
         A model's outputs stand for the classes of its own shard.
+    stacked_ : bool
+        Whether nets were trained side by side, as one stack of tensors.
+    alone_because_ : list of length n_shards
+        Why each model was trained alone; None where it was not, and without rows.
     classes_ : ndarray of shape (n_classes,)
         Labels among the retained rows.
     receipts_ : ForgetLedger
@@ -212,6 +217,8 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
     ----------
     estimators_ : list of length n_shards
         Trained models; None for a shard without rows.
+    stacked_, alone_because_ : bool, list of length n_shards
+        As those of :class:`SisaClassifier`.
     receipts_ : ForgetLedger
         One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
     n_features_in_ : int

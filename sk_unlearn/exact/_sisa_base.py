@@ -15,8 +15,10 @@ from sk_unlearn.exact._learners import (
     NetLearner,
     OneClassLearner,
     PartialFitLearner,
+    StackedNetLearner,
 )
 from sk_unlearn.exact._placement import keyed_bins, placement_keys
+from sk_unlearn.exact._stacks import reason_alone, size_reason
 from sk_unlearn.exact._wrapped import seeded
 from sk_unlearn.nets import contains_net, is_net, prepare
 from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
@@ -35,6 +37,7 @@ class Recipe:
     n_shards: int
     n_slices: int
     max_epochs: int | None
+    alone: str | None
 
 
 class BaseSisa(BaseEnsemble):
@@ -94,8 +97,16 @@ class BaseSisa(BaseEnsemble):
         if n_slices == "auto":
             n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
         template = None if self.estimator is None else prepare(clone(self.estimator))
-        self._recipe_ = Recipe(template, self.n_shards, n_slices, self.max_epochs)
+        alone = self._reason_alone(template, rows)
+        self._recipe_ = Recipe(template, self.n_shards, n_slices, self.max_epochs, alone)
         super()._fit_rows(rows)
+
+    def _reason_alone(self, template, rows):
+        """Why shards are not trained side by side, judged without looking at what rows hold."""
+        if template is None:
+            template = prepare(self._default_estimator(rows, range(2), 1))
+        y = np.zeros(len(rows), dtype=np.int64) if self._classification else self._encode(rows.y)
+        return reason_alone(template, rows.X, y, self.n_shards)
 
     def _place(self, rows):
         recipe, keys, proba = self._recipe_, placement_keys(rows), self._forget_proba(rows)
@@ -111,7 +122,7 @@ class BaseSisa(BaseEnsemble):
         if self._classification:
             classes = np.unique(y)
         seed = derive_seed(self._seed_, "shard", name)
-        learner, y, recipe = self._learner(rows, y, classes, seed)
+        learner, y, recipe, alone = self._learner(rows, y, classes, seed)
         epochs, cumulative = learner.schedule(self._recipe_.max_epochs, self._recipe_.n_slices)
         sizes = [len(indices)]
         if len(epochs) > 1:
@@ -124,34 +135,43 @@ class BaseSisa(BaseEnsemble):
             recipe=repr((recipe, None if classes is None else classes.tolist())),
             cumulative=cumulative,
         )
-        return Plan(indices, steps, learner, y, classes)
+        return Plan(indices, steps, learner, y, classes, alone)
 
     def _learner(self, rows, y, classes, seed):
-        """How a shard is trained, its targets as the learner reads them, and the recipe."""
+        """How a shard is trained, its targets as read there, the recipe, and why alone."""
         if classes is not None and len(classes) == 1:
-            return OneClassLearner(), y, "one class"
-        if self._recipe_.estimator is None:
+            return OneClassLearner(), y, "one class", "its rows have one class"
+        estimator, recipe, alone = self._recipe_.estimator, "given", self._recipe_.alone
+        stack = recipe
+        if estimator is None:
             # in powers of two, so that the schedule rarely changes as rows leave
             size = 2 ** round(math.log2(len(y)))
             estimator, recipe = prepare(self._default_estimator(rows, classes, size)), size
-        else:
-            estimator, recipe = self._recipe_.estimator, "given"
+            stack = size, None if classes is None else len(classes)
+            alone = alone or size_reason(estimator)
         encoded = contains_net(estimator)
         if encoded:
             y = self._encode(y) if classes is None else np.searchsorted(classes, y)
+        if alone is None:
+            return StackedNetLearner(estimator, stack), y, (recipe, "side by side"), None
         if is_net(estimator):
-            return NetLearner(estimator), y, recipe
+            return NetLearner(estimator), y, recipe, alone
         if self._recipe_.n_slices > 1:
             known = classes
             if encoded and classes is not None:
                 known = np.arange(len(classes))
-            return PartialFitLearner(estimator, known), y, recipe
-        return FitLearner(seeded(estimator, seed)), y, recipe
+            return PartialFitLearner(estimator, known), y, recipe, alone
+        return FitLearner(seeded(estimator, seed)), y, recipe, alone
 
     def _collect(self, rows):
         self._set_classes(rows.y)
         chains = self._chains_
+        self.stacked_ = any(chain.alone is None for chain in chains.values())
         self.estimators_ = [
             chains[shard].model if shard in chains else None
+            for shard in range(self._recipe_.n_shards)
+        ]
+        self.alone_because_ = [
+            chains[shard].alone if shard in chains else None
             for shard in range(self._recipe_.n_shards)
         ]

@@ -14,10 +14,10 @@ from sk_unlearn.nets import contains_net
 from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import Guarantee
 from sk_unlearn.utils._inputs import (
-    check_label_types,
     check_labels,
     check_net_input,
     check_net_training_data,
+    check_targets,
 )
 from sk_unlearn.utils._seeding import derive_seed
 
@@ -56,10 +56,8 @@ class BaseExact(BaseForgetEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
-        if self._classification:
-            check_label_types(y)
-        y = np.asarray(y)
-        X, y = indexable(X, y)
+        check_targets(y, owner=type(self).__name__, classification=self._classification)
+        X, y = indexable(X, np.asarray(y))
         if self._classification:
             y = column_or_1d(y, warn=True)
             check_labels(y)
@@ -93,9 +91,7 @@ class BaseExact(BaseForgetEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         if not self._feeds_net:
-            inner = get_tags(self._inner_estimator())
-            tags.input_tags = inner.input_tags
-            tags.target_tags.multi_output &= inner.target_tags.multi_output
+            tags.input_tags = get_tags(self._inner_estimator()).input_tags
         return tags
 
     def _copy_input_attributes(self, trained):

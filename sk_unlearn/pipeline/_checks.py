@@ -6,7 +6,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d, indexable
 
 from sk_unlearn.base import BaseForgetEstimator
-from sk_unlearn.utils._inputs import check_label_types, check_labels
+from sk_unlearn.utils._inputs import check_labels, check_targets
 
 __all__ = ["check_rows", "check_steps"]
 
@@ -88,8 +88,7 @@ def check_rows(pipe, X, y):
             f"{type(pipe).__name__} requires y to be passed, but the target y is None"
         )
     classifies = is_classifier(pipe)
-    if classifies:
-        check_label_types(y)
+    check_targets(y, owner=type(pipe).__name__, classification=classifies)
     X, y = indexable(X, np.asarray(y))
     if classifies:
         y = column_or_1d(y, warn=True)

@@ -1,10 +1,17 @@
 """Checks of data for estimators whose input goes straight into a net."""
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_label_types", "check_labels", "check_net_input", "check_net_training_data"]
+__all__ = [
+    "check_label_types",
+    "check_labels",
+    "check_net_input",
+    "check_net_training_data",
+    "check_targets",
+]
 
 # the first one is what integers (images) become; floats keep their dtype and their memory
 _DTYPES = (np.float32, np.float64)
@@ -30,8 +37,7 @@ def check_net_training_data(estimator, X, y, *, classification, keep_integers=Fa
     X : ndarray, float32 or float64, or an integer type with ``keep_integers``
     y : ndarray
     """
-    if classification:
-        check_label_types(y)
+    check_targets(y, owner=type(estimator).__name__, classification=classification)
     X, y = validate_data(
         estimator,
         _typed(X, keep_integers),
@@ -49,6 +55,49 @@ def check_net_training_data(estimator, X, y, *, classification, keep_integers=Fa
     estimator._row_shape_ = X.shape[1:]
     estimator._integer_rows_ = X.dtype.kind in "iu"
     return X, y
+
+
+def check_targets(y, *, owner, classification):
+    """Refuse targets that no estimator here takes, by what they are as given.
+
+    Parameters
+    ----------
+    y : array-like
+    owner : str
+        The caller, for the message.
+    classification : bool
+
+    Raises
+    ------
+    TypeError
+        If ``y`` is sparse.
+    ValueError
+        If a row has several labels, or labels are of several types.
+    """
+    if sparse.issparse(y):
+        raise TypeError(
+            f"The 'y' parameter of {owner}.fit must be dense, got a sparse matrix of shape "
+            f"{y.shape}. Pass y.toarray()."
+        )
+    if not classification:
+        return
+    if _labels_of_a_row(y) != 1:
+        shape = getattr(y, "shape", None)
+        got = f"shape {tuple(shape)}" if shape is not None else "lists of labels"
+        raise ValueError(
+            f"The 'y' parameter of {owner}.fit must hold one label a row, shape (n_samples,), "
+            f"got {got}: a class cannot leave where rows have several labels or outputs. Give "
+            f"each column an estimator of its own: MultiOutputClassifier({owner}(...))."
+        )
+    check_label_types(y)
+
+
+def _labels_of_a_row(y):
+    if isinstance(y, (list, tuple)):
+        rows = [row for row in y if isinstance(row, (list, tuple, set, np.ndarray))]
+        return max((np.size(list(row)) for row in rows), default=1)
+    shape = getattr(y, "shape", ())
+    return shape[1] if len(shape) == 2 else 1
 
 
 def check_label_types(y):

@@ -1,13 +1,15 @@
 """Seeds and draws that depend on names and ids, never on positions or global state."""
 
 import random
+import sys
 import threading
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 
 import numpy as np
 import torch
+from joblib import parallel_config
 from joblib.parallel import get_active_backend
 from sklearn.utils import check_random_state
 
@@ -106,15 +108,27 @@ def isolated_rng(seed):
     Covers Python's ``random``, NumPy's legacy generator and torch's CPU and CUDA
     generators: the places from which third-party training code draws. They belong to the
     process, so blocks in the threads of joblib's "threading" backend take turns: the
-    result is that of a serial run, and so is the time taken.
+    result is that of a serial run, and so is the time taken. A block in a task of a Dask
+    cluster hands out no tasks of its own: these could wait, in other threads of the same
+    worker, for the block that waits for them.
 
     Parameters
     ----------
     seed : int
     """
     level = getattr(get_active_backend()[0], "nesting_level", None) or 0
-    with _turns[level], _isolated(seed):
+    with ExitStack() as stack:
+        if _in_dask_task():
+            level += 1  # the client that waits for the task may be a thread of this process
+            stack.enter_context(parallel_config(backend="sequential"))
+        stack.enter_context(_turns[level])
+        stack.enter_context(_isolated(seed))
         yield
+
+
+def _in_dask_task():
+    worker = sys.modules.get("distributed.worker")
+    return worker is not None and hasattr(worker.thread_state, "execution_state")
 
 
 @contextmanager

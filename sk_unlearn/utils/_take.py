@@ -12,8 +12,9 @@ _NOT_INDEXABLE = ("bsr", "coo", "dia")
 def take_rows(data, indices):
     """Copy some rows.
 
-    Categories and levels of pandas objects that no copied row has are dropped: they name
-    rows that are gone. Sparse formats without row access become CSR.
+    Categories and levels of pandas objects, and categories of polars ones, that no copied row
+    has are dropped: they name rows that are gone. Sparse formats without row access become
+    CSR.
 
     Parameters
     ----------
@@ -27,7 +28,27 @@ def take_rows(data, indices):
     if sparse.issparse(data) and data.format in _NOT_INDEXABLE:
         data = data.tocsr()
     taken = safe_indexing(data, indices)
+    if type(taken).__module__.partition(".")[0] == "polars":
+        return _rebuilt(taken)
     return _pruned(taken) if hasattr(taken, "iloc") else taken
+
+
+def _rebuilt(taken):
+    """Polars object without the buffers of the rows that it was taken from.
+
+    Taken strings and lists go on pointing into the memory of all rows, and are pickled with
+    it; numbers are copied.
+    """
+    if hasattr(taken, "get_columns"):
+        return taken.with_columns([_rebuilt(series) for series in taken.get_columns()])
+    dtype = taken.dtype
+    if dtype.is_numeric() or dtype.is_temporal():
+        return taken
+    values = taken.to_list()
+    if type(dtype).__name__ == "Enum":
+        used = set(values)
+        dtype = type(dtype)([name for name in dtype.categories if name in used])
+    return type(taken)(taken.name, values, dtype=dtype)
 
 
 def _pruned(taken):

@@ -185,6 +185,9 @@ def _shuffle(data):
     """Reverse rows in place: the values stay plausible, their rows do not."""
     if hasattr(data, "iloc"):
         data.iloc[:] = data.to_numpy()[::-1].copy()
+    elif hasattr(data, "get_columns"):  # polars
+        for i, column in enumerate(data.get_columns()):
+            data.replace_column(i, column.reverse())
     else:
         data[:] = data[::-1].copy()
 

@@ -54,6 +54,9 @@ def _planted(case):
         marks = rng.uniform(low, high, values[row].shape).astype(values.dtype)
         if hasattr(X, "iloc"):
             X.iloc[row] = marks
+        elif hasattr(X, "get_columns"):  # polars
+            for column, mark in enumerate(marks):
+                X[row, column] = mark
         else:
             X[row] = marks
         if not case.classifies:

@@ -1,0 +1,166 @@
+"""Chains of nets of one architecture, trained side by side, step by step.
+
+What a net becomes must depend on its own rows, seed and settings, never on the nets beside
+it: the others of a fit are not those of a removal. Stacks keep that to the bit. Whether they
+are used must not depend on the rows either: the decision (:func:`reason_alone`) sees made-up
+rows only.
+"""
+
+import math
+import re
+
+import numpy as np
+from sklearn.base import clone
+
+from sk_unlearn.exact._chain import Chain
+from sk_unlearn.nets import can_stack, is_net
+from sk_unlearn.nets._inspect import throwaway_module
+from sk_unlearn.nets._stacked import _train_stacks
+from sk_unlearn.nets._target import match_target
+from sk_unlearn.utils._digest import state_digest
+from sk_unlearn.utils._seeding import isolated_rng
+
+__all__ = ["reason_alone", "size_reason", "train_side_by_side"]
+
+# A stack has at least two nets and batches of whole vectors, so that a single net in it does
+# arithmetic for nothing: rows times parameters a step. Up to here a request that hits one
+# shard takes at most 1.2 times as long as alone, and fitting three shards half as long.
+_LEAST_NETS, _VECTOR, _MOST_IN_VAIN = 2, 32, 2**22
+
+
+def reason_alone(net, X, y, n_nets):
+    """Why the nets of an ensemble are trained one by one.
+
+    A function of the settings and of the shape and type of a row.
+
+    Parameters
+    ----------
+    net : estimator
+        Unfitted, prepared.
+    X : array-like of shape (n_rows, ...)
+    y : ndarray of shape (n_rows, ...)
+        As the net reads it.
+    n_nets : int
+        Most nets that there can be.
+
+    Returns
+    -------
+    reason : str or None
+        None if they are trained side by side.
+    """
+    if not is_net(net):
+        return f"{type(net).__name__} is not a skorch net"
+    if n_nets < _LEAST_NETS:
+        return "there is one net"
+    try:
+        reason = can_stack(net, *_made_up_rows(X, y)) or size_reason(net)
+    except Exception as error:  # of the user's module, on rows that are none of the user's
+        reason = f"a trial failed: {type(error).__name__}"
+    return reason and re.sub(r" at 0x[0-9a-fA-F]+", "", reason)
+
+
+def size_reason(net):
+    """Why nets of this size are trained one by one, however many there are.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Prepared.
+
+    Returns
+    -------
+    reason : str or None
+    """
+    n_parameters = sum(value.numel() for value in throwaway_module(net).parameters())
+    n_rows = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
+    padded = math.ceil(n_rows / _VECTOR) * _VECTOR
+    if n_parameters * (_LEAST_NETS * padded - n_rows) <= _MOST_IN_VAIN:
+        return None
+    return (
+        f"with {n_parameters} parameters and batches of {n_rows} rows little would be saved, and "
+        "requests that hit one model would take longer"
+    )
+
+
+def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
+    """Train the steps that are left of chains whose learners share a ``stack``.
+
+    Chains with as many steps left take the next one together; those with fewer wait, so
+    that all end together.
+
+    Parameters
+    ----------
+    plans : dict of Plan
+    starts : dict of Restart
+    X : ndarray of shape (n_rows, ...)
+    store : store
+    n_jobs : int or None
+        Stacks at a time, in threads unless joblib was told otherwise.
+    progress : callable
+        Told the number of steps that were taken.
+
+    Returns
+    -------
+    chains : dict of Chain
+    """
+    learner = next(iter(plans.values())).learner
+    tensors, first = _gathered(learner.template, plans, X)
+    states = {name: starts[name].state for name in plans}
+    saved = {name: list(starts[name].saved) for name in plans}
+    left = {name: len(plan.steps) - starts[name].n_done for name, plan in plans.items()}
+    for n_left in range(max(left.values()), 0, -1):
+        steps = {name: plans[name].steps[-n_left] for name in plans if left[name] >= n_left}
+        for epochs, members in _alike(steps, states):
+            reached = _train_stacks(
+                learner.template,
+                tensors,
+                [first[n] + np.arange(step.start, step.stop) for n, step in members.items()],
+                [None] * len(members),
+                [learner.begin(states[n], step.seed) for n, step in members.items()],
+                epochs,
+                n_jobs,
+                None,
+            )
+            states.update(zip(members, reached, strict=True))
+            progress(len(members))
+        if n_left > 1:
+            for name, step in steps.items():
+                states[name] = learner.state(states[name])
+                saved[name].append(store.save(step.key, states[name]))
+    return {name: _chain(plan, states[name], saved[name]) for name, plan in plans.items()}
+
+
+def _alike(steps, states):
+    """Steps that one optimiser can take: as many epochs, from states with or without momentum.
+
+    Others come together only where slices are empty.
+    """
+    groups = {}
+    for name, step in steps.items():
+        moved = states[name] is not None and bool(states[name]["optimizer"])
+        groups.setdefault((step.epochs, moved), {})[name] = step
+    return [(epochs, members) for (epochs, _), members in groups.items()]
+
+
+def _chain(plan, reached, saved):
+    model = plan.learner.model(reached, plan.y)
+    digest = state_digest((model, None))
+    return Chain(model, plan.classes, plan.steps, tuple(saved), digest, alone=plan.alone)
+
+
+def _gathered(net, plans, X):
+    """Rows and targets of all chains in training order, and where each chain's begin."""
+    X = X[np.concatenate([plan.order for plan in plans.values()])]
+    y = np.concatenate([plan.y for plan in plans.values()])
+    with isolated_rng(0):
+        net = clone(net).initialize()
+    net.check_data(X, y)
+    X, y = net.get_dataset(X, y).tensors
+    first = np.cumsum([0, *(len(plan.order) for plan in plans.values())])
+    return (X, match_target(net, X, y)), dict(zip(plans, first, strict=False))
+
+
+def _made_up_rows(X, y):
+    """Two rows like those of ``X`` and ``y`` that hold nothing of them."""
+    values = np.random.RandomState(0).uniform(0, 2, size=(2, *X.shape[1:]))
+    return values.astype(X.dtype), np.zeros((2, *y.shape[1:]), dtype=y.dtype)
