@@ -1,20 +1,71 @@
 """What one request learns about the rows that the next one can reuse."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-__all__ = ["CurvatureCache"]
+from sk_unlearn.functional import HeadCurvature
+
+__all__ = ["CachedHead", "CurvatureCache"]
+
+# Curvature is computed anew when this share of its rows has left, or when the parameters have
+# moved by this share of their norm since.
+MAX_GONE = 0.1
+MAX_MOVED = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class CachedHead:
+    """Inverse curvature of a linear head, and what tells whether it still serves.
+
+    Attributes
+    ----------
+    curvature : HeadCurvature
+        Of the rows at ``position``.
+    position : ndarray of int
+        As positions in the last ``fit``, ascending.
+    ridge : Tensor of shape (n_parameters,)
+    n_asked, n_built : int
+        Rows that were asked for, and those it was built on.
+    moved : float
+        Lengths of the steps since, in norms of the parameters.
+    """
+
+    curvature: HeadCurvature
+    position: np.ndarray
+    ridge: torch.Tensor
+    n_asked: int
+    n_built: int
+    moved: float = 0.0
+
+    def serves(self, n_asked, ridge):
+        """Whether it can stand for curvature built anew."""
+        return (
+            (1 - MAX_GONE) * self.n_asked <= n_asked <= self.n_asked
+            and torch.equal(ridge, self.ridge)
+            and self.moved <= MAX_MOVED
+            and len(self.position) >= (1 - MAX_GONE) * self.n_built
+        )
+
+    def drop(self, model, params, leaving, position):
+        """The same without rows that leave; ``position`` are those of ``leaving``."""
+        _, here, there = np.intersect1d(self.position, position, return_indices=True)
+        if not len(here):
+            return self
+        X = leaving.take(there).X
+        rest = self.curvature.drop(model, params, X, torch.from_numpy(here).to(X.device))
+        return replace(self, curvature=rest, position=np.delete(self.position, here))
 
 
 @dataclass(frozen=True)
 class CurvatureCache:
     """Sizes of the rows' curvature and gradients; 0 for rows not trained on.
 
-    Holds two numbers for each retained row, no row and no parameter, and is never pickled.
-    It saves time and decides little: sizes say which rows curvature is computed on, with
-    weights that keep its expectation right, and which rows are looked at for compensation.
+    Holds numbers for each retained row, and the curvature of a small linear head, whose terms
+    of rows that leave are taken out; no row and no parameter. It is never pickled. It saves
+    time and decides little: sizes say which rows curvature is computed on, with weights that
+    keep its expectation right, and which rows are looked at for compensation.
 
     Attributes
     ----------
@@ -22,15 +73,36 @@ class CurvatureCache:
         The rows, as positions in the last ``fit``, ascending.
     curvature, gradient : Tensor of shape (len(position),) or None
         See :func:`~sk_unlearn.functional.row_sizes`.
+    draw : ndarray of shape (len(position),) or None
+        A uniform number for each row, a function of its id.
+    head : CachedHead or None
+    chunk_size : int or None
+        Rows in one pass, by the memory that a row takes.
     """
 
     position: np.ndarray
     curvature: torch.Tensor | None = None
     gradient: torch.Tensor | None = None
+    draw: np.ndarray | None = None
+    head: CachedHead | None = None
+    chunk_size: int | None = None
 
     def restrict(self, position):
-        """The same for the rows that are left."""
+        """The same for the rows that are left, a subset of these, but for ``head``."""
         if self.curvature is None:
-            return CurvatureCache(position)
-        keep = torch.from_numpy(np.isin(self.position, position, assume_unique=True))
-        return CurvatureCache(position, self.curvature[keep], self.gradient[keep])
+            return replace(self, position=position)
+        if len(position) == len(self.position):
+            return replace(self, position=position)
+        left = np.zeros(self.position[-1] + 1, dtype=bool)
+        left[position] = True
+        gone = np.flatnonzero(~left[self.position])
+        values = self.curvature, self.gradient, self.draw
+        curvature, gradient, draw = (_without(value, gone) for value in values)
+        return replace(self, position=position, curvature=curvature, gradient=gradient, draw=draw)
+
+
+def _without(values, indices):
+    if values is None:
+        return None
+    rest = np.delete(np.asarray(values), indices)
+    return torch.from_numpy(rest) if isinstance(values, torch.Tensor) else rest

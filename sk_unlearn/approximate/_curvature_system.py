@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from sk_unlearn.approximate._curvature_cache import CachedHead
+from sk_unlearn.approximate._net_rows import NetRows, RowBatch
+from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import (
     GaussNewtonOperator,
+    HeadCurvature,
     HessianOperator,
     RowSpace,
     RowwiseModel,
@@ -34,38 +38,18 @@ VERIFY_BELOW = 1e-3
 
 
 @dataclass(frozen=True)
-class RowBatch:
-    """Rows of a model as tensors."""
-
-    X: torch.Tensor
-    y: torch.Tensor
-
-    def __len__(self):
-        return len(self.y)
-
-    def take(self, indices):
-        """Copies of some rows."""
-        indices = torch.as_tensor(indices, dtype=torch.int64, device=self.y.device)
-        return RowBatch(self.X[indices], self.y[indices])
-
-    def join(self, other):
-        """These rows, then the others."""
-        return RowBatch(torch.cat([self.X, other.X]), torch.cat([self.y, other.y]))
-
-
-@dataclass(frozen=True)
 class Objective:
     """What a net minimised, and the rows that are left of it.
 
     Attributes
     ----------
     model : RowwiseModel
-    rows : RowBatch
+    rows : RowBatch or NetRows
         The retained rows, those that were held out of training included.
     trained : Tensor of shape (len(rows),), bool
         Which of them the objective contains.
-    draw : ndarray of shape (len(rows),)
-        A uniform number for each row, for sampling.
+    draw : ndarray of shape (len(rows),) or None
+        A uniform number for each row; needed to sample rows.
     n_rows : int
         Divisor of the sum of losses, that of ``fit``.
     ridge : Tensor of shape (n_parameters,)
@@ -75,9 +59,9 @@ class Objective:
     """
 
     model: RowwiseModel
-    rows: RowBatch
+    rows: RowBatch | NetRows
     trained: torch.Tensor
-    draw: np.ndarray
+    draw: np.ndarray | None
     n_rows: int
     ridge: torch.Tensor
     chunk_size: int
@@ -94,12 +78,15 @@ class SolverSettings:
     curvature : {"gauss_newton", "hessian"}
     tol : float
     max_products : int
+    several_steps : bool
+        Whether rows leave in several steps, each with curvature of its own.
     """
 
     n_sampled: int
     curvature: str = "gauss_newton"
     tol: float = 1e-1
     max_products: int = 100
+    several_steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +118,7 @@ class CurvatureSystem:
 
     Attributes
     ----------
-    space : RowSpace or _ParameterSpace
+    space : HeadCurvature, RowSpace or _ParameterSpace
     settings : SolverSettings
     """
 
@@ -166,8 +153,29 @@ def build_system(objective, params, cache, settings, later):
     cache : CurvatureCache
         With the sizes of the rows, if they were needed.
     """
-    sample, weights, cache = _sample(objective, params, cache, settings.n_sampled, later)
+    try:
+        return _built(objective, params, cache, settings, later)
+    except torch.linalg.LinAlgError as error:
+        raise RemovalFailedError(
+            "The curvature of the loss is not finite or could not be factored, so nothing was "
+            f"forgotten ({str(error).splitlines()[0]}). The parameters are far from where "
+            "training left them, or the data is badly scaled: retrain, or raise damping."
+        ) from error
+
+
+def _built(objective, params, cache, settings, later):
+    n_asked = settings.n_sampled
+    closed = settings.curvature == "gauss_newton" and not settings.several_steps
+    if closed and cache.head is not None and cache.head.serves(n_asked, objective.ridge):
+        return CurvatureSystem(cache.head.curvature, settings), cache
+    sample, weights, picked, cache = _sample(objective, params, cache, n_asked, later)
     batch = (objective.model, params, sample.X, sample.y, weights)
+    if closed:
+        head = HeadCurvature.build(*batch, ridge=objective.ridge)
+        if head is not None:
+            position = cache.position[picked.cpu().numpy()]
+            cached = CachedHead(head, position, objective.ridge, n_asked, len(position))
+            return CurvatureSystem(head, settings), replace(cache, head=cached)
     ridge, chunk_size = objective.ridge, max(1, objective.chunk_size // LINEARISED)
     damping, n_columns = float(ridge.mean()), int(COLUMNS_PER_ROW * len(sample))
     fits = len(sample) <= LINEARISED * chunk_size
@@ -189,17 +197,16 @@ def build_system(objective, params, cache, settings, later):
 
 
 def _sample(objective, params, cache, n_sampled, later):
-    """Rows to compute curvature on, their weights in a mean, and the cache."""
+    """Rows to compute curvature on, their weights in a mean, which they are, the cache."""
     rows, trained = objective.rows, objective.trained
-    n_trained = int(trained.sum())
-    picked, weights = trained.nonzero()[:, 0], None
-    if n_sampled < n_trained:
+    n_trained, weights = int(trained.sum()), None
+    if n_sampled >= n_trained:
+        picked = trained.nonzero()[:, 0]
+    else:
         if cache.curvature is None:
-            sizes = row_sizes(
-                objective.model, params, rows.X, rows.y, chunk_size=objective.chunk_size
-            )
-            curvature_size, gradient_size = (size * trained.cpu() for size in sizes)
-            cache = replace(cache, curvature=curvature_size, gradient=gradient_size)
+            sizes = zip(*(_sizes(objective, params, part) for part in rows.parts()), strict=True)
+            curvature, gradient = (torch.cat(parts) * trained.cpu() for parts in sizes)
+            cache = replace(cache, curvature=curvature, gradient=gradient, draw=objective.draw)
         draw = torch.from_numpy(objective.draw)
         picked, weights = sample_rows(cache.curvature, n_sampled, draw)
         # in a mean over all retained rows, those not trained on count as zeros
@@ -210,4 +217,8 @@ def _sample(objective, params, cache, n_sampled, later):
     # the operator takes a mean over its rows: weigh for (sum over all) / n_rows
     weights = torch.cat([weights * (n_trained / n_picked), ones[n_picked:]])
     weights = weights * (len(weights) / objective.n_rows)
-    return rows.take(picked).join(later), weights.to(objective.ridge), cache
+    return rows.take(picked).join(later), weights.to(objective.ridge), picked, cache
+
+
+def _sizes(objective, params, part):
+    return row_sizes(objective.model, params, part.X, part.y, chunk_size=objective.chunk_size)

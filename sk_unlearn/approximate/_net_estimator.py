@@ -10,7 +10,8 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from sk_unlearn.approximate._curvature_system import RowBatch
+from sk_unlearn.approximate._net_rows import NetRows, RowBatch
+from sk_unlearn.approximate._row_store import StoredRows
 from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
 from sk_unlearn.nets import (
@@ -51,7 +52,7 @@ class BaseNetForget(BaseForgetEstimator):
     }
 
     @abstractmethod
-    def _remove(self, net, retained, leaving, n_hit):
+    def _remove(self, net, retained, leaving, position, n_hit):
         """New parameters when rows leave the objective.
 
         Parameters
@@ -61,6 +62,8 @@ class BaseNetForget(BaseForgetEstimator):
         retained : TrainingRows
         leaving : RowBatch
             At least one row that the net was trained on.
+        position : ndarray of shape (len(leaving),)
+            Where these stood in the last ``fit``.
         n_hit : int
             Rows that leave, those that were held out included.
 
@@ -145,6 +148,8 @@ class BaseNetForget(BaseForgetEstimator):
         self._n_objective_ = len(train)
         # a class-weighted mean divides by the sum of the weights: numbers that stay fixed too
         self._class_counts_ = np.bincount(y[train]) if self._classification else None
+        self._rows_of_class_ = np.bincount(self._encode(rows.y)) if self._classification else None
+        self._rows_ = StoredRows.of(rows)
 
     def _check_supported(self, net, rows, y, external):
         check_differentiable(net, rows.X, y, params=self.params)
@@ -180,13 +185,23 @@ class BaseNetForget(BaseForgetEstimator):
         leaving, net = rows.take(hit[self._trained_[hit]]), self.estimator_
         batch = self._batch(net, leaving) if len(leaving) else None
         self._trained_ = np.delete(self._trained_, hit)
-        self._restrict_classes(retained.y)
+        self._leave_classes(rows.y[hit], retained)
         params, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
         if batch is not None:
-            params, removal = self._remove(net, retained, batch, len(hit))
+            params, removal = self._remove(net, retained, batch, leaving.position, len(hit))
         # a fresh net: moments, history and callbacks of training saw the rows that left
-        self.estimator_ = with_parameters(net, params, classes=self._columns_)
+        self.estimator_ = _unpinned(with_parameters(net, params, classes=self._columns_))
         return removal
+
+    def _leave_classes(self, leaving, retained):
+        """Drop the classes of the labels that leave, if no row has them any more."""
+        if not self._classification:
+            return
+        n_classes = len(self.classes_)
+        left = self._rows_of_class_ - np.bincount(self._encode(leaving), minlength=n_classes)
+        if not left.all():
+            self._restrict_classes(retained.y)
+        self._rows_of_class_ = left[left > 0]
 
     def _objective_targets(self):
         """Class numbers of the rows of the objective in ``fit``; None for regression."""
@@ -196,8 +211,27 @@ class BaseNetForget(BaseForgetEstimator):
         return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
     def _batch(self, net, rows):
-        return RowBatch(*to_tensors(net, rows.X, self._net_target(rows.y)))
+        return self._converter(net)(rows.X, rows.y)
+
+    def _net_rows(self, net, rows):
+        stored = rows.stored if isinstance(rows, StoredRows) else rows.X
+        return NetRows(stored, rows.y, self._converter(net))
+
+    def _converter(self, net):
+        def own_target(y):
+            # labels of training rows are known to be among the classes
+            return self._columns_[self._encode(y)] if self._classification else self._encode(y)
+
+        return lambda X, y: RowBatch(*to_tensors(net, X, own_target(y)))
 
     def _mask(self, net):
         """Which retained rows the net is trained on, beside its tensors."""
         return torch.from_numpy(self._trained_).to(next(net.module_.parameters()).device)
+
+
+def _unpinned(net):
+    """The net without its list of the rows it was trained on; it still refuses to be refitted."""
+    split = net.train_split
+    if isinstance(split, PinnedSplit):
+        net.train_split = PinnedSplit(np.zeros(0, dtype=int), None, split.external, 0)
+    return net

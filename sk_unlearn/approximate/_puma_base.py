@@ -1,6 +1,7 @@
 """PUMA on a net: which rows play which part, and one request from start to end."""
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,6 +20,7 @@ from sk_unlearn.approximate._curvature_system import (
     build_system,
 )
 from sk_unlearn.approximate._net_estimator import BaseNetForget
+from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import StepSettings, removal_step
 from sk_unlearn.base import Removal
@@ -29,6 +31,7 @@ from sk_unlearn.nets import (
     to_tensors,
     weight_decay,
 )
+from sk_unlearn.nets._criteria import weighs_classes
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
@@ -140,9 +143,10 @@ class BasePuma(BaseNetForget):
             raise ValueError("influences takes X and y together, or neither.")
         with self._computing():
             net = self.estimator_
-            objective = self._objective(net, self._rows_, damping=damping)
+            cache = self._known_curvature(self._rows_)
+            objective = self._objective(net, self._rows_, cache, damping=damping)
             if X is None:
-                criterion = self._criterion(net, objective, self._rows_)
+                criterion = self._criterion(net, objective)
                 if criterion is None:
                     raise ValueError(
                         "influences needs a criterion: no rows were held out. Pass X and y, or "
@@ -152,7 +156,7 @@ class BasePuma(BaseNetForget):
                 X, y = check_net_input(self, X), self._net_target(np.asarray(y))
                 batch = to_tensors(net, X, y)
                 criterion = HeldOutLoss(objective.model, *batch, objective.chunk_size)
-            params, cache = objective.model.parameters(), self._known_curvature(self._rows_)
+            params = objective.model.parameters()
             nothing = objective.rows.take([])
             system, _ = build_system(objective, params, cache, self._solver_settings(), nothing)
             toward, solved = system.solve(criterion.value_and_gradient(params)[1])
@@ -162,28 +166,29 @@ class BasePuma(BaseNetForget):
                     ConvergenceWarning,
                     stacklevel=2,
                 )
-            slopes = directional_derivatives(
-                objective.model,
-                params,
-                objective.rows.X,
-                objective.rows.y,
-                toward,
-                chunk_size=objective.chunk_size,
-            )
-        return -slopes.double().cpu().numpy() / self._n_objective_
+            at, chunk = (objective.model, params), {"chunk_size": objective.chunk_size}
+            slopes = [
+                directional_derivatives(*at, part.X, part.y, toward, **chunk).double().cpu()
+                for part in objective.rows.parts()
+            ]
+        return -torch.cat(slopes).numpy() / self._n_objective_
 
     def __getstate__(self):
-        state = super().__getstate__()
+        state = dict(super().__getstate__())  # it may be the estimator's own __dict__
         state.pop("_curvature_cache_", None)
         return state
 
-    def _remove(self, net, retained, leaving, n_hit):
+    def _remove(self, net, retained, leaving, position, n_hit):
         """Move the parameters: as many steps as the request is split into."""
-        objective = self._objective(net, retained)
-        criterion, params = self._criterion(net, objective, retained), objective.model.parameters()
-        cache, settings, reports = self._known_curvature(retained), self._solver_settings(), []
+        cache, reports = self._known_curvature(retained), []
+        objective = self._objective(net, retained, cache)
+        criterion, params = self._criterion(net, objective), objective.model.parameters()
+        if cache.head is not None:
+            head = cache.head.drop(objective.model, params, leaving, position)
+            cache = replace(cache, head=head)
         step = StepSettings(self.eta, self.compensation, self.max_weight, self.strict)
         parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
+        settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
         for i, part in enumerate(self._progress(parts)):
             later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
             system, cache = build_system(objective, params, cache, settings, later)
@@ -192,7 +197,10 @@ class BasePuma(BaseNetForget):
                 objective, params, leaving.take(part), system, criterion, step, candidates
             )
             reports.append(report)
-        self._curvature_cache_ = cache
+        if cache.head is not None:
+            moved = cache.head.moved + sum(report.step_ratio for report in reports)
+            cache = replace(cache, head=replace(cache.head, moved=moved))
+        self._curvature_cache_ = replace(cache, chunk_size=objective.chunk_size)
         cost = self._cost([r.n_products for r in reports], n_hit, len(leaving))
         solver = {"steps": [report.to_dict() for report in reports]}
         return params, Removal(cost, solver, self._advise(reports))
@@ -236,14 +244,17 @@ class BasePuma(BaseNetForget):
             )
         return messages
 
-    def _objective(self, net, retained, *, damping=None):
+    def _objective(self, net, retained, cache, *, damping=None):
         if not all(torch.isfinite(p).all() for p in net.module_.parameters()):
             raise RemovalFailedError(
                 "The net has parameters that are not finite: its training diverged. Lower its "
                 "learning rate or scale the data, and fit again."
             )
-        model = rowwise_model(net, y=self._objective_targets(), params=self.params)
-        rows = self._batch(net, retained)
+        y = self._objective_targets() if weighs_classes(net) else None
+        model = rowwise_model(net, y=y, params=self.params)
+        rows, draw = self._net_rows(net, retained), cache.draw
+        if draw is None:
+            draw = keyed_uniform(self._seed_, "curvature", retained.ids)
         params, decay = model.parameters(), weight_decay(net)
         damping = self.damping if damping is None else damping
         ridge = {name: torch.full_like(p, damping + decay[name]) for name, p in params.items()}
@@ -251,31 +262,33 @@ class BasePuma(BaseNetForget):
             model,
             rows,
             self._mask(net),
-            keyed_uniform(self._seed_, "curvature", retained.ids),
+            draw,
             self._n_objective_,
             model.flatten(ridge),
-            self.chunk_size or rows_per_chunk(model, params, rows.X),
+            self.chunk_size
+            or cache.chunk_size
+            or rows_per_chunk(model, params, rows.take(range(min(2, len(rows)))).X),
         )
 
     def _solver_settings(self):
         n_sampled = self._n_sampled(int(self._trained_.sum()))
         return SolverSettings(n_sampled, self.curvature, self.tol, self.max_products)
 
-    def _criterion(self, net, objective, retained):
+    def _criterion(self, net, objective):
         """The performance criterion on the held-out rows; None where there are none."""
         if self._external_ is not None:
             X, y = self._external_
             if self._classification:  # a class that was forgotten is no longer to be predicted
                 X, y = X[np.isin(y, self._columns_)], y[np.isin(y, self._columns_)]
+            batch = RowBatch(*to_tensors(net, X, y)) if len(y) else ()
         else:
-            held_out = retained.take(np.flatnonzero(~self._trained_))
-            X, y = held_out.X, self._net_target(held_out.y) if len(held_out) else held_out.y
-        if not len(y):
+            held_out = np.flatnonzero(~self._trained_)
+            batch = objective.rows.take(held_out) if len(held_out) else ()
+        if not len(batch):
             return None
-        X, y = to_tensors(net, X, y)
         if self.performance is not None:
-            return UserCriterion(self.performance, objective.model, X, y)
-        return HeldOutLoss(objective.model, X, y, objective.chunk_size)
+            return UserCriterion(self.performance, objective.model, batch.X, batch.y)
+        return HeldOutLoss(objective.model, batch.X, batch.y, objective.chunk_size)
 
     def _known_curvature(self, rows):
         """What earlier requests learnt about the rows that are left."""

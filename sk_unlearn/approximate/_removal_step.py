@@ -166,9 +166,9 @@ def _reweigh(objective, params, toward, harm, settings, candidates):
     rows, eligible = objective.rows, objective.trained
     if candidates is not None:
         rows, eligible = rows.take(candidates), eligible[candidates]
-    batch = (objective.model, params, rows.X, rows.y)
-    slopes = directional_derivatives(*batch, toward, chunk_size=objective.chunk_size)
-    influence = -slopes / objective.n_rows * eligible
+    at, chunk = (objective.model, params), {"chunk_size": objective.chunk_size}
+    slopes = [directional_derivatives(*at, b.X, b.y, toward, **chunk) for b in rows.parts()]
+    influence = -torch.cat(slopes) / objective.n_rows * eligible
     weights, unmet = compensate(
         influence,
         harm,
@@ -176,7 +176,12 @@ def _reweigh(objective, params, toward, harm, settings, candidates):
         bound=settings.max_weight,
         strict=settings.strict,
     )
-    added = weighted_gradient(*batch, weights, chunk_size=objective.chunk_size)
+    added, start = torch.zeros_like(toward), 0
+    for b in rows.parts():
+        part = weights[start : start + len(b)]
+        start += len(b)
+        if part.any():
+            added += weighted_gradient(*at, b.X, b.y, part, **chunk)
     return _Reweighing(harm, weights, unmet, added / objective.n_rows)
 
 

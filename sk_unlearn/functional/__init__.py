@@ -13,6 +13,7 @@ from ._gradients import (
     row_losses,
     weighted_gradient,
 )
+from ._head import HeadCurvature
 from ._model import RowwiseModel
 from ._nystrom import NystromPreconditioner
 from ._row_sizes import RowSizes, row_sizes, sample_rows
@@ -23,6 +24,7 @@ from ._solvers import SolverReport, conjugate_gradient
 __all__ = [
     "EKFACPreconditioner",
     "GaussNewtonOperator",
+    "HeadCurvature",
     "HessianOperator",
     "NystromPreconditioner",
     "RowSizes",

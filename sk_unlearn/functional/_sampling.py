@@ -23,11 +23,12 @@ def inclusion_probabilities(sizes: Tensor, n_picked: int) -> Tensor:
     positive = int((sizes > 0).sum())
     if positive <= n_picked:
         return (sizes > 0).to(sizes)
-    ordered = sizes.sort(descending=True).values
+    ordered, largest = sizes.topk(n_picked)
+    rest = sizes.index_fill(0, largest, 0).sum()  # not a difference, which could cancel
     # Sum of the sizes from position t on; t of them are certain, the rest share n_picked - t.
-    tails = ordered.flip(0).cumsum(0).flip(0)[:n_picked]
+    tails = ordered.flip(0).cumsum(0).flip(0) + rest
     factors = (n_picked - torch.arange(n_picked).to(sizes)) / tails
-    certain = int((factors * ordered[:n_picked] <= 1).to(torch.int8).argmax())
+    certain = int((factors * ordered <= 1).to(torch.int8).argmax())
     return (factors[certain] * sizes).clamp_max(1.0)
 
 

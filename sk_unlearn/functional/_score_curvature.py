@@ -14,6 +14,8 @@ from ._linearize import grads
 DENSE_SCORES = 32
 # Columns of the approximate root beyond that.
 ROOT_COLUMNS = 8
+# Products by which the size of a Hessian is judged.
+SIZE_PROBES = 3
 
 
 class ScoreCurvature:
@@ -70,6 +72,17 @@ class ScoreCurvature:
         if not self._slope.requires_grad:
             return torch.zeros_like(direction)
         return grads(self._slope, (self._scores,), direction, retain_graph=True)[0].detach()
+
+    def probed_size(self) -> Tensor:
+        """Norm of each row's Hessian, roughly: of its products with a few random directions."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (SIZE_PROBES, *self._scores.shape[1:])
+        probes = torch.randn(shape, generator=generator, dtype=torch.float64).to(self._scores)
+        total = 0
+        for probe in probes:
+            image = self.product(probe.expand_as(self._scores)).reshape(len(self._scores), -1)
+            total = total + image.square().sum(dim=1)
+        return total.sqrt()
 
     def root(self) -> Tensor:
         """Factors S of shape (n, K, r) whose S S^T is the Hessian, or at most the Hessian.

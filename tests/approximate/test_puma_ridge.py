@@ -113,7 +113,7 @@ def test_unmet_budget_and_unconverged_solves_are_said(ridge, monkeypatch):
         reg = fitted(ridge, max_weight=0.05).forget(harmful)
     assert 0 < reg.receipts_[-1].solver["steps"][0]["unmet"] < 1
     monkeypatch.setattr(_curvature_system, "COLUMNS_PER_ROW", 0.05)
-    few = fitted(ridge, max_products=1, compensation=None)
+    few = fitted(ridge, max_products=1, compensation=None, curvature="hessian")
     with pytest.warns(UserWarning, match="did not converge"):
         few.forget(LEAVING)
     assert few.receipts_[-1].advice

@@ -1,0 +1,74 @@
+"""Time to import the package, over what it stands on.
+
+Claim: ``import sk_unlearn`` takes at most 1.05 times the import of torch and scikit-learn.
+Public names are looked up when they are first used, so the estimators are timed too: they
+also load skorch, which loads scikit-learn's metrics and model selection.
+
+CPU time of fresh processes with warm bytecode.
+
+    python benchmarks/bench_import.py
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from _common import ROOT, print_table, ratio, write_json
+
+REFERENCE = "import torch, sklearn"
+STATEMENTS = {
+    REFERENCE: None,
+    f"{REFERENCE}, sk_unlearn": 1.05,
+    f"{REFERENCE}; from sk_unlearn import PumaClassifier": None,
+    f"{REFERENCE}, skorch": None,
+}
+
+
+def cpu_seconds(statement, environment):
+    """CPU time of a fresh interpreter that runs a statement."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", statement], check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def public_names():
+    """Names that ``dir`` shows without any of them being loaded."""
+    script = "import sys, sk_unlearn as s; assert 'torch' not in sys.modules; print(*dir(s))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT
+    )
+    return done.stdout.decode().split()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    seconds = {statement: [] for statement in STATEMENTS}
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for round_ in range(repeats + 1):
+            for statement in STATEMENTS:
+                taken = cpu_seconds(statement, environment)
+                if round_:  # the first compiles and reads the disk
+                    seconds[statement].append(taken)
+    rows, record = [], {}
+    for statement, limit in STATEMENTS.items():
+        share = ratio(seconds, statement, REFERENCE)
+        record[statement] = {"ratio": share, "limit": limit, "seconds": seconds[statement]}
+        rows.append((statement, float(np.median(seconds[statement])), share, limit or ""))
+    heads = ("statement", "CPU seconds", "x torch and sklearn", "limit")
+    print_table("Import in a fresh process", heads, rows)
+    names = public_names()
+    print(f"\ndir(sk_unlearn) shows {len(names)} names before anything is loaded")
+    write_json("import", record, repeats=repeats, names=names)
+
+
+if __name__ == "__main__":
+    main()
