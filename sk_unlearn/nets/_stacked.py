@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import throwaway_module
 from sk_unlearn.nets._prepare import prepare
+from sk_unlearn.nets._stacked_batches import batch_options
 from sk_unlearn.nets._stacked_single import initial_state, train_alone
 from sk_unlearn.nets._stacked_state import load_state
 from sk_unlearn.nets._stacked_support import settings_reason
@@ -26,6 +27,9 @@ __all__ = ["TrainedNets", "can_stack", "train_nets", "train_states"]
 # from about 20 small nets on is little a net; from 50 on nothing more is gained.
 _WIDTH = 50
 _STACK_BYTES = 64 * 2**20  # of parameters; gradients and optimiser state come on top
+# Threads take turns in Python. From about this many steps of a net on, workers of their own
+# gain more than starting them takes (some ten seconds, mostly imports).
+_STEPS_FOR_PROCESSES = 500_000
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def train_nets(
     stacked : {"auto", True, False}, default="auto"
         Whether to train side by side: where possible, or else an error, or not at all.
     n_jobs : int, default=None
-        Stacks (or nets) trained at a time, as joblib understands it. Stacks run in
+        Stacks (or nets) trained at a time, as joblib understands it. Small stacks run in
         threads unless ``joblib.parallel_config`` names a backend.
     width : int, default=None
         Most nets in a stack; None takes 50, or fewer where that would leave jobs idle or
@@ -250,6 +254,8 @@ def _train(net, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width):
 def _train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
     sizes = [len(rows) for rows in row_sets]
     stacks = _plan(sizes, effective_n_jobs(n_jobs), width or _default_width(net))
+    n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
+    prefer = "processes" if n_steps > _STEPS_FOR_PROCESSES else "threads"
     arrays = [tensor.numpy() for tensor in tensors]
     jobs = (
         delayed(_train_one_stack)(
@@ -262,7 +268,7 @@ def _train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
         )
         for members in stacks
     )
-    results = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    results = Parallel(n_jobs=n_jobs, prefer=prefer)(jobs)
     found = {
         k: state
         for members, states in zip(stacks, results, strict=True)

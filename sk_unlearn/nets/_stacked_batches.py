@@ -4,7 +4,7 @@ import math
 
 import torch
 
-__all__ = ["StackedBatches"]
+__all__ = ["VECTOR", "StackedBatches", "batch_options", "n_batches"]
 
 # Rows of a batch are filled up to a multiple of this. Vector units work on 16 float32 or 8
 # float64 at a time, two registers a turn; what is left over at the end of a tensor takes
@@ -99,3 +99,13 @@ class StackedBatches:
 def n_batches(n_rows, batch_size, drop_last):
     """Batches in an epoch of ``n_rows`` rows."""
     return n_rows // batch_size if drop_last else -(-n_rows // batch_size)
+
+
+def batch_options(net):
+    """Size of a net's training batches, whether they are shuffled, and the last one dropped."""
+    options = net.get_params_for("iterator_train")
+    return {
+        "batch_size": options.get("batch_size", net.batch_size),
+        "shuffle": options.get("shuffle", False),
+        "drop_last": options.get("drop_last", False),
+    }

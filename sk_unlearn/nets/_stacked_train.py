@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from sk_unlearn.nets._inspect import bare_module, net_dtype
-from sk_unlearn.nets._stacked_batches import StackedBatches, n_batches
+from sk_unlearn.nets._stacked_batches import StackedBatches, batch_options, n_batches
 from sk_unlearn.nets._stacked_loss import StackedLoss
 from sk_unlearn.nets._stacked_optimizer import StackedOptimizer
 from sk_unlearn.nets._stacked_schedule import Schedule
@@ -34,12 +34,11 @@ def train_stack(net, X, y, row_sets, states, epochs):
     states : list of NetState
         In the order given.
     """
-    options = net.get_params_for("iterator_train")
-    batch_size = options.get("batch_size", net.batch_size)
-    drop_last = options.get("drop_last", False)
+    options = batch_options(net)
     module = bare_module(net.module_).train()
     schedule = Schedule(net)
-    counts = [n_batches(len(rows), batch_size, drop_last) for rows in row_sets]
+    size, drop_last = options["batch_size"], options["drop_last"]
+    counts = [n_batches(len(rows), size, drop_last) for rows in row_sets]
     order = sorted(range(len(states)), key=lambda k: (-counts[k], schedule.clock(states[k])))
     # a stack of one takes other code in the BLAS: a second copy keeps it company
     members = order if len(order) > 1 else order * 2
@@ -47,9 +46,7 @@ def train_stack(net, X, y, row_sets, states, epochs):
     batches = StackedBatches(
         [row_sets[k] for k in members],
         [_generator(state) for state in states],
-        batch_size=batch_size,
-        shuffle=options.get("shuffle", False),
-        drop_last=drop_last,
+        **options,
         dtype=net_dtype(module),
     )
     nets = StackedNets(module, states)
