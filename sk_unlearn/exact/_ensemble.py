@@ -85,7 +85,7 @@ class BaseEnsemble(BaseExact):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Held by reference until the first removal: do not change it in between.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,), or (n_samples, n_targets) for regression
         sample_id : array-like of shape (n_samples,), int or str, default=None
             Distinct names of the rows; positions if None. Rows are placed by them.
         groups : array-like of shape (n_samples,), int or str, default=None

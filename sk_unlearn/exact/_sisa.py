@@ -184,7 +184,8 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
             raise ValueError(
                 "aggregation='soft' averages probabilities, and "
                 f"{type(self.estimator).__name__} has no predict_proba. Set "
-                "aggregation='hard' to count votes."
+                "aggregation='hard' to count votes. (StackingClassifier has it once its "
+                "final_estimator is named.)"
             )
 
     def _default_estimator(self, rows, classes, size):

@@ -15,7 +15,8 @@ from sklearn.base import clone
 from sk_unlearn.exact._chain import Chain
 from sk_unlearn.nets import can_stack, is_net
 from sk_unlearn.nets._inspect import throwaway_module
-from sk_unlearn.nets._stacked import _train_stacks
+from sk_unlearn.nets._stacked import train_stacks
+from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import isolated_rng
@@ -25,7 +26,7 @@ __all__ = ["reason_alone", "size_reason", "train_side_by_side"]
 # A stack has at least two nets and batches of whole vectors, so that a single net in it does
 # arithmetic for nothing: rows times parameters a step. Up to here a request that hits one
 # shard takes at most 1.2 times as long as alone, and fitting three shards half as long.
-_LEAST_NETS, _VECTOR, _MOST_IN_VAIN = 2, 32, 2**22
+_LEAST_NETS, _MOST_IN_VAIN = 2, 2**22
 
 
 def reason_alone(net, X, y, n_nets):
@@ -72,8 +73,8 @@ def size_reason(net):
     reason : str or None
     """
     n_parameters = sum(value.numel() for value in throwaway_module(net).parameters())
-    n_rows = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
-    padded = math.ceil(n_rows / _VECTOR) * _VECTOR
+    n_rows = batch_options(net)["batch_size"]
+    padded = math.ceil(n_rows / VECTOR) * VECTOR
     if n_parameters * (_LEAST_NETS * padded - n_rows) <= _MOST_IN_VAIN:
         return None
     return (
@@ -111,7 +112,7 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     for n_left in range(max(left.values()), 0, -1):
         steps = {name: plans[name].steps[-n_left] for name in plans if left[name] >= n_left}
         for epochs, members in _alike(steps, states):
-            reached = _train_stacks(
+            reached = train_stacks(
                 learner.template,
                 tensors,
                 [first[n] + np.arange(step.start, step.stop) for n, step in members.items()],

@@ -21,7 +21,7 @@ from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._seeding import isolated_rng
 from sk_unlearn.utils._threads import reproducible_threads
 
-__all__ = ["TrainedNets", "can_stack", "train_nets", "train_states"]
+__all__ = ["TrainedNets", "can_stack", "train_nets", "train_stacks", "train_states"]
 
 # Most nets in a stack. One step of a stack costs some 0.5 ms beside the arithmetic, which
 # from about 20 small nets on is little a net; from 50 on nothing more is gained.
@@ -241,7 +241,7 @@ def _train(net, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width):
                 "stacked='auto' to train such nets one by one."
             )
     if reason is None:
-        states = _train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width)
+        states = train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width)
         return TrainedNets(None, states, True, None)
     jobs = (
         delayed(train_alone)(net, X, y, rows, seed, state, epochs)
@@ -251,7 +251,22 @@ def _train(net, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width):
     return TrainedNets(list(nets), list(states), False, reason)
 
 
-def _train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
+def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
+    """Train what was checked before, side by side.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Prepared, of a kind that :func:`can_stack` allows.
+    tensors : tuple of Tensor
+        Rows, and targets as the criterion reads them.
+    row_sets, seeds, start, epochs, n_jobs, width
+        As for :func:`train_states`; a list each, with None for what is not given.
+
+    Returns
+    -------
+    states : list of NetState
+    """
     sizes = [len(rows) for rows in row_sets]
     stacks = _plan(sizes, effective_n_jobs(n_jobs), width or _default_width(net))
     n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]

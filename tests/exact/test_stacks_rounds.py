@@ -41,11 +41,11 @@ def net(**params):
 def test_chains_take_their_steps_together(monkeypatch):
     widths = []
 
-    def counted(net, tensors, row_sets, *rest, train=_stacks._train_stacks):
+    def counted(net, tensors, row_sets, *rest, train=_stacks.train_stacks):
         widths.append(len(row_sets))
         return train(net, tensors, row_sets, *rest)
 
-    monkeypatch.setattr(_stacks, "_train_stacks", counted)
+    monkeypatch.setattr(_stacks, "train_stacks", counted)
     clf = SisaClassifier(net(), n_shards=3, n_slices=4, random_state=0).fit(X, Y)
     assert widths == [3] * 4
     place, rows = clf._placement_, []
@@ -89,14 +89,14 @@ def test_an_interrupt_leaves_model_and_files(tmp_path, monkeypatch):
     before = state_digest(clf._exact_state()), sorted(tmp_path.rglob("*.safetensors"))
     calls = []
 
-    def interrupted(*args, train=_stacks._train_stacks):
+    def interrupted(*args, train=_stacks.train_stacks):
         calls.append(args)
         if len(calls) == 3:
             raise KeyboardInterrupt
         return train(*args)
 
     first = int(np.flatnonzero(clf._placement_.block == 0)[0])
-    monkeypatch.setattr(_stacks, "_train_stacks", interrupted)
+    monkeypatch.setattr(_stacks, "train_stacks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         clf.forget(first)
     assert (state_digest(clf._exact_state()), sorted(tmp_path.rglob("*.safetensors"))) == before
@@ -112,7 +112,7 @@ def test_training_that_diverged_is_reported():
 def test_a_planted_fault_is_found(fault, monkeypatch):
     """Bits that depend on the nets beside; draws that depend on what was trained before."""
 
-    def by_width(net, tensors, row_sets, *rest, train=_stacks._train_stacks):
+    def by_width(net, tensors, row_sets, *rest, train=_stacks.train_stacks):
         states = train(net, tensors, row_sets, *rest)
         for state in states:
             next(iter(state.tensors.values())).mul_(1 + 2**-20 * len(row_sets))
@@ -126,7 +126,7 @@ def test_a_planted_fault_is_found(fault, monkeypatch):
     make = SisaClassifier(net(), n_slices=3)
     check_exact_forget(make)
     if fault == "width":
-        monkeypatch.setattr(_stacks, "_train_stacks", by_width)
+        monkeypatch.setattr(_stacks, "train_stacks", by_width)
     else:
         monkeypatch.setattr(StackedNetLearner, "begin", by_turn)
     with pytest.raises(AssertionError, match="fresh fit"):
