@@ -26,6 +26,8 @@ class CachedHead:
     position : ndarray of int
         As positions in the last ``fit``, ascending.
     ridge : Tensor of shape (n_parameters,)
+    active : tuple of str
+        Names of the parameters that it is the curvature of.
     n_asked, n_built : int
         Rows that were asked for, and those it was built on.
     moved : float
@@ -35,26 +37,36 @@ class CachedHead:
     curvature: HeadCurvature
     position: np.ndarray
     ridge: torch.Tensor
+    active: tuple
     n_asked: int
     n_built: int
     moved: float = 0.0
 
-    def serves(self, n_asked, ridge):
+    def serves(self, n_asked, ridge, active):
         """Whether it can stand for curvature built anew."""
         return (
-            (1 - MAX_GONE) * self.n_asked <= n_asked <= self.n_asked
+            self.active == active
+            and (1 - MAX_GONE) * self.n_asked <= n_asked <= self.n_asked
             and torch.equal(ridge, self.ridge)
             and self.moved <= MAX_MOVED
             and len(self.position) >= (1 - MAX_GONE) * self.n_built
         )
 
     def drop(self, model, params, leaving, position):
-        """The same without rows that leave; ``position`` are those of ``leaving``."""
+        """The same without rows that leave; ``position`` are those of ``leaving``.
+
+        None where it is the curvature of other parameters, or cannot do without these rows.
+        """
+        if self.active != tuple(model.active):
+            return None
         _, here, there = np.intersect1d(self.position, position, return_indices=True)
         if not len(here):
             return self
         X = leaving.take(there).X
-        rest = self.curvature.drop(model, params, X, torch.from_numpy(here).to(X.device))
+        try:
+            rest = self.curvature.drop(model, params, X, torch.from_numpy(here).to(X.device))
+        except torch.linalg.LinAlgError:
+            return None
         return replace(self, curvature=rest, position=np.delete(self.position, here))
 
 

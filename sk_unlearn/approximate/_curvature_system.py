@@ -166,7 +166,8 @@ def build_system(objective, params, cache, settings, later):
 def _built(objective, params, cache, settings, later):
     n_asked = settings.n_sampled
     closed = settings.curvature == "gauss_newton" and not settings.several_steps
-    if closed and cache.head is not None and cache.head.serves(n_asked, objective.ridge):
+    active = tuple(objective.model.active)
+    if closed and cache.head is not None and cache.head.serves(n_asked, objective.ridge, active):
         return CurvatureSystem(cache.head.curvature, settings), cache
     sample, weights, picked, cache = _sample(objective, params, cache, n_asked, later)
     batch = (objective.model, params, sample.X, sample.y, weights)
@@ -174,7 +175,7 @@ def _built(objective, params, cache, settings, later):
         head = HeadCurvature.build(*batch, ridge=objective.ridge)
         if head is not None:
             position = cache.position[picked.cpu().numpy()]
-            cached = CachedHead(head, position, objective.ridge, n_asked, len(position))
+            cached = CachedHead(head, position, objective.ridge, active, n_asked, len(position))
             return CurvatureSystem(head, settings), replace(cache, head=cached)
     ridge, chunk_size = objective.ridge, max(1, objective.chunk_size // LINEARISED)
     damping, n_columns = float(ridge.mean()), int(COLUMNS_PER_ROW * len(sample))

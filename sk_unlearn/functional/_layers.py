@@ -7,7 +7,7 @@ watching which calls use an active parameter as their weight, so the module is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +27,14 @@ class _Call:
     output: Tensor
     bias: Tensor | None
     window: dict | None
+    version: int
 
 
 class _Watch(TorchFunctionMode):
     """Records the calls that take a watched parameter as weight; spots all other uses."""
 
-    def __init__(self, params: Mapping[str, Tensor]) -> None:
+    def __init__(self, params: Mapping[str, Tensor], overwritten: Set[str] = frozenset()) -> None:
+        self.overwritten = overwritten
         super().__init__()
         self.names = {id(param): name for name, param in params.items()}
         self.calls: dict[str, list[_Call]] = {}
@@ -57,7 +59,8 @@ class _Watch(TorchFunctionMode):
         for value in _tensors((args, kwargs)):
             if id(value) in self.names and id(value) not in known:
                 self.misused.add(self.names[id(value)])
-        return output
+        # an in-place activation must not overwrite what is differentiated by
+        return output.clone() if call is not None and name in self.overwritten else output
 
     def _as_layer(self, func, args, kwargs, output) -> _Call | None:
         order = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -78,7 +81,7 @@ class _Watch(TorchFunctionMode):
                 "padding": padding,
                 "dilation": given.get("dilation", 1),
             }
-        return _Call(given["input"], output, given.get("bias"), window)
+        return _Call(given["input"], output, given.get("bias"), window, output._version)
 
 
 def _tensors(values):
@@ -104,6 +107,7 @@ class Layer:
 
     weight: str
     bias: str | None
+    overwritten: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,7 +135,8 @@ def record_layers(
 ) -> tuple[Tensor, dict[str, Tensor], list[_Call]]:
     """Run the model once and return the scores, the leaves and one call per layer."""
     record = leaves(params)
-    with torch.enable_grad(), _Watch(record) as watch:
+    overwritten = {layer.weight for layer in layers if layer.overwritten}
+    with torch.enable_grad(), _Watch(record, overwritten) as watch:
         scores = model.forward(record, X)
     return scores, record, [watch.calls[layer.weight][0] for layer in layers]
 
@@ -179,6 +184,11 @@ def find_layers(
         for bias, weight in watch.weights_of_bias.items()
         if bias not in watch.misused and weight in weights
     }
-    layers = [Layer(name, biases.get(name)) for name in model.active if name in weights]
+    calls = {name: watch.calls[name][0] for name in weights}
+    layers = [
+        Layer(name, biases.get(name), calls[name].output._version > calls[name].version)
+        for name in model.active
+        if name in weights
+    ]
     covered = {name for layer in layers for name in layer.names}
     return layers, [name for name in model.active if name not in covered]

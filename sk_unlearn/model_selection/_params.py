@@ -75,6 +75,12 @@ def _mask(forget, n_rows, owner):
                 f"Positions in the 'forget' parameter of {owner} must lie in [0, {n_rows}), the "
                 f"rows of X, got {forget[outside][0]}."
             )
+        if len(np.unique(forget)) < len(forget):
+            hint = " For a mask pass forget.astype(bool)." if len(forget) == n_rows else ""
+            raise ValueError(
+                f"Positions in the 'forget' parameter of {owner} must be distinct, got "
+                f"{forget.tolist()[:10]}.{hint}"
+            )
         forget = np.isin(np.arange(n_rows), forget)
     forget = check_forget_mask(forget, n_rows, owner=owner)
     if not forget.any():

@@ -141,8 +141,8 @@ def _miss(values, bound):
     """By how much each candidate lies outside; infinite where its score is NaN."""
     low = -np.inf if bound[0] is None else bound[0]
     high = np.inf if bound[1] is None else bound[1]
-    with np.errstate(invalid="ignore"):
-        miss = np.maximum(np.maximum(low - values, values - high), 0.0)
+    with np.errstate(invalid="ignore"):  # infinite scores within open bounds
+        miss = np.where(values < low, low - values, np.where(values > high, values - high, 0.0))
     return np.where(np.isnan(values), np.inf, miss)
 
 

@@ -8,7 +8,7 @@ from sk_unlearn.utils._ids import python_scalar
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import take_rows
 
-__all__ = ["check_metadata", "check_rows_of_ids"]
+__all__ = ["check_labels_of_ids", "check_metadata", "check_rows_of_ids"]
 
 _MAX_COMPARED = 200  # a shifted or shuffled id is wrong for most rows: a few of them show it
 
@@ -33,6 +33,21 @@ def check_rows_of_ids(X, where, held, *, held_by):
             f"Rows that the scorer and {held_by} know by the same sample_id are not the same "
             "rows. Make the scorer with all rows that are cross-validated and their ids in the "
             "same order, and pass these ids, one for each row, as params={'sample_id': ids, ...}."
+        )
+
+
+def check_labels_of_ids(y, where, held, *, held_by):
+    """Refuse labels that are others here than there; parameters as for the rows."""
+    known = np.flatnonzero(where >= 0)
+    ours = np.asarray(y, dtype=object)[where[known]]
+    theirs = np.asarray(held, dtype=object)[known]
+    differ = np.flatnonzero(ours != theirs)
+    if len(differ):
+        at = differ[0]
+        raise ValueError(
+            f"The scorer was made with label {ours[at]!r} for a row whose label is {theirs[at]!r} "
+            f"to {held_by}: {len(differ)} of {len(known)} labels differ. Make the scorer with the "
+            "labels that are cross-validated, in the same order and encoding."
         )
 
 

@@ -6,7 +6,11 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sk_unlearn.metrics import logit_margin
 from sk_unlearn.metrics._roc import placements
-from sk_unlearn.model_selection._scored_rows import check_metadata, check_rows_of_ids
+from sk_unlearn.model_selection._scored_rows import (
+    check_labels_of_ids,
+    check_metadata,
+    check_rows_of_ids,
+)
 from sk_unlearn.utils._ids import check_sample_id, python_scalar
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import take_rows
@@ -141,13 +145,16 @@ class _Rows:
 
     def check(self, sample_id, forget):
         """Refuse ids that name other rows than they name here."""
-        held, (X, _) = self.holder._rows_, self.fold
+        held, (X, y) = self.holder._rows_, self.fold
+        where = self._places(held.sample_id)
         if self.holder is _searched(self.estimator):  # else a step before changed its rows
-            where = self._places(held.sample_id)
             check_rows_of_ids(self.X, where, held.X, held_by="the estimator")
-        if X is None or (sample_id is None and forget is None):
-            return
-        present, knows = set(held.sample_id.tolist()), self.holder.receipts_.knows_id
+        if X is not None and not (sample_id is None and forget is None):
+            self._check_fold(X, y, sample_id, forget)
+        check_labels_of_ids(self.y, where, held.y, held_by="the estimator")
+
+    def _check_fold(self, X, y, sample_id, forget):
+        present, knows = set(self.holder._rows_.sample_id.tolist()), self.holder.receipts_.knows_id
         check_metadata(
             num_samples(X),
             lambda key: key in present or knows(key),
@@ -155,7 +162,9 @@ class _Rows:
             forget,
         )
         if sample_id is not None:
-            check_rows_of_ids(self.X, self._places(sample_id), X, held_by="the splitter")
+            where = self._places(sample_id)
+            check_rows_of_ids(self.X, where, X, held_by="the splitter")
+            check_labels_of_ids(self.y, where, y, held_by="the splitter")
 
     def _places(self, ids):
         return np.array([self.place.get(python_scalar(key), -1) for key in ids])

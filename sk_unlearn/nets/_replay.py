@@ -107,7 +107,7 @@ def _step(func, args, kwargs, result):
         return torch.clamp_min, (*args, 0), {"out": result}
     results = [result] if torch.is_tensor(result) else list(result)
     variant = _out_variant(func)
-    if variant is None:
+    if variant is None or not all(map(torch.is_tensor, results)):
         return _recompute, (func, args, kwargs, results), {}
     name = func._schema.name.removeprefix("aten::")
     if name in _DIRECT:
@@ -131,4 +131,5 @@ def _out_variant(func):
 def _recompute(func, args, kwargs, results):
     found = func(*args, **kwargs)
     for result, value in zip(results, [found] if torch.is_tensor(found) else found, strict=True):
-        result.copy_(value)
+        if torch.is_tensor(result):  # None for a gradient that nobody asked for
+            result.copy_(value)

@@ -173,7 +173,8 @@ def train_nets(
     prepared, X, y, row_sets, seeds, start, epochs = _check(
         net, X, y, row_sets, seeds, start, epochs, stacked, width
     )
-    result = _train(prepared, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width)
+    with isolated_rng(0):  # one call at a time draws from the global generators
+        result = _train(prepared, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width)
     if result.stacked:
         labels = np.asarray(y)
         nets = [
@@ -225,7 +226,8 @@ def train_states(
     (3, 3)
     """
     prepared, *rest = _check(net, X, y, row_sets, seeds, start, epochs, stacked, width)
-    return replace(_train(prepared, *rest, stacked, n_jobs, width), nets=None)
+    with isolated_rng(0):
+        return replace(_train(prepared, *rest, stacked, n_jobs, width), nets=None)
 
 
 def _train(net, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width):

@@ -11,6 +11,7 @@ from sk_unlearn.nets._stacked_batches import VECTOR
 from sk_unlearn.nets._stacked_loss import StackedLoss
 from sk_unlearn.nets._stacked_state import read_state
 from sk_unlearn.nets._stacked_step import StackedNets, StackedStep, first_names
+from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["trial_reason"]
 
@@ -40,7 +41,7 @@ def trial_reason(net, X, y):
     modes = [(part, part.training) for part in module.modules()]
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with isolated_rng(0), torch.enable_grad():
             return _try(net, module.train(), X, y)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         return f"a trial failed: {str(error).strip().splitlines()[0] if str(error) else error!r}"
@@ -58,7 +59,10 @@ def _try(net, module, X, y):
     output = steps[0].nets(steps[0].X)
     if not torch.is_tensor(output) or output.shape[:2] != (max(_WIDTHS), VECTOR):
         return "its module does not return one tensor with one output a row"
+    numbers = _numbers(module)
     wide, *others = [_results(step) for step in steps]
+    if _numbers(module) != numbers:
+        return "its module keeps count, and a recorded step would not"
     for name, value in steps[0].nets.fixed.items():
         if not _same(value, buffers[name]):
             return f"its buffer {name!r} changes in training"
@@ -108,6 +112,16 @@ def _step(net, module, states, X, y):
     rows, valid = torch.arange(len(X)).expand(shape), torch.ones(shape, dtype=torch.bool)
     step.load(rows, valid, torch.full(shape, 1 / len(X)))
     return step
+
+
+def _numbers(module):
+    """Numbers that layers hold as attributes, outside of tensors."""
+    return [
+        (path, key, value)
+        for path, part in module.named_modules()
+        for key, value in vars(part).items()
+        if isinstance(value, (bool, int, float))
+    ]
 
 
 def _results(step):

@@ -6,6 +6,7 @@ from skorch import NeuralNetClassifier
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._criteria import is_elementwise, wants_labels
 from sk_unlearn.nets._inspect import bare_module
+from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["check_width", "match_target"]
 
@@ -61,7 +62,7 @@ def _two_rows(net, X):
     modes = [(module, module.training) for module in net.module_.modules()]
     try:
         net.module_.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), isolated_rng(0):
             output = net.infer(X[:2].clone())
     finally:
         for module, training in modes:

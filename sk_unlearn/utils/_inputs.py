@@ -95,7 +95,7 @@ def check_targets(y, *, owner, classification):
 def _labels_of_a_row(y):
     if isinstance(y, (list, tuple)):
         rows = [row for row in y if isinstance(row, (list, tuple, set, np.ndarray))]
-        return max((np.size(list(row)) for row in rows), default=1)
+        return max((np.size(r if isinstance(r, np.ndarray) else list(r)) for r in rows), default=1)
     shape = getattr(y, "shape", ())
     return shape[1] if len(shape) == 2 else 1
 

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 
 from sk_unlearn import PumaClassifier
 from sk_unlearn.approximate import _curvature_cache
@@ -80,3 +81,14 @@ def test_several_steps_do_not_use_it(fitted):
     clf = copy.deepcopy(fitted).set_params(n_steps=2)
     clf.forget(trained(fitted)[:4])
     assert clf._curvature_cache_.head is None
+
+
+def test_other_parameters_between_requests():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, 6)).astype(np.float32), rng.integers(0, 3, 120)
+    net = default_classifier(n_features=6, n_outputs=3, n_rows=120, hidden=(), device="cpu")
+    clf = PumaClassifier(net, damping=0.1, random_state=0).fit(X, y).forget(range(5))
+    weight = clf.estimator_.module_.state_dict()["layers.1.weight"].clone()
+    clf.set_params(params="*bias").forget(range(5, 9))
+    assert torch.equal(weight, clf.estimator_.module_.state_dict()["layers.1.weight"])
+    assert len(clf.receipts_) == 2

@@ -190,3 +190,10 @@ def test_an_estimator_for_each_label(kind, data, labels, make):
             each.forget(sample_id=data.ids[:4])
         assert np.array_equal(part.predict_proba(data.X), alone.predict_proba(data.X))
         assert np.array_equal(clf.predict(data.X)[:, column], alone.predict(data.X))
+
+
+def test_labels_as_arrays_without_dimensions():
+    labels = [np.array(k % 2) for k in range(20)]
+    X = np.random.RandomState(0).normal(size=(20, 3))
+    fitted = RetrainClassifier(LogisticRegression()).fit(X, labels)
+    assert fitted.classes_.tolist() == [0, 1]

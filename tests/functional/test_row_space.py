@@ -5,11 +5,13 @@ from torch import nn
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.functional import (
     GaussNewtonOperator,
+    HeadCurvature,
     RowSpace,
     RowwiseModel,
     SampledPreconditioner,
     _row_space,
     conjugate_gradient,
+    row_sizes,
 )
 
 CASES = ["cross_entropy", "weighted", "bce", "mse", "probabilities", "linear"]
@@ -151,3 +153,39 @@ def test_linear_losses_are_refused(make):
     linear = RowwiseModel(model.module, lambda s, y: s.sum(dim=1))
     with pytest.raises(UnsupportedNetError, match="linear in the scores"):
         RowSpace.build(linear, params, X, y, damping=0.1, n_columns=3)
+
+
+def _mlp(inplace):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        first, second = nn.Linear(5, 8), nn.Linear(8, 3)
+    layers = first, nn.ReLU(inplace=inplace), second, nn.ReLU(inplace=inplace)
+    return RowwiseModel(
+        nn.Sequential(*layers).double().eval(),
+        lambda scores, y: nn.functional.cross_entropy(scores, y, reduction="none"),
+    )
+
+
+def test_activations_in_place_change_nothing():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(40, 5, generator=generator, dtype=torch.float64)
+    rows = X, torch.arange(40) % 3
+    found = []
+    for inplace in (False, True):
+        model = _mlp(inplace)
+        data = model, model.parameters(), *rows
+        b = right_hand_side(model)
+        space = RowSpace.build(*data, damping=0.1, n_columns=20)
+        preconditioner = SampledPreconditioner(*data, damping=0.1)
+        found.append((space.solve(b, tol=1e-9)[0], preconditioner(b), row_sizes(*data)[0]))
+    for plain, overwritten in zip(*found, strict=True):
+        torch.testing.assert_close(plain, overwritten, rtol=0, atol=0)
+
+
+def test_an_activation_in_place_makes_no_linear_head():
+    with torch.random.fork_rng(devices=[]):
+        linear, X = nn.Linear(5, 3), torch.randn(9, 5).double()
+    module = nn.Sequential(linear, nn.ReLU(inplace=True)).double().eval()
+    model = RowwiseModel(module, lambda s, y: nn.functional.cross_entropy(s, y, reduction="none"))
+    data = model, model.parameters(), X, torch.arange(9) % 3, None
+    assert HeadCurvature.build(*data, ridge=torch.full((18,), 0.1).double()) is None

@@ -76,3 +76,10 @@ def test_what_it_refuses_would_go_unnoticed():
     assert forgot[0] != forgot[-1]
     with pytest.raises(ValueError, match="boolean mask"):
         forget_params(X, forget=short, sample_id=IDS)
+
+
+def test_an_integer_mask_is_not_taken_for_positions():
+    with pytest.raises(ValueError, match=r"distinct, got .*astype\(bool\)"):
+        forget_params(np.zeros((6, 2)), forget=np.array([0, 0, 0, 1, 0, 1]))
+    with pytest.raises(ValueError, match="distinct"):
+        forget_params(np.zeros((6, 2)), forget=[2, 2])

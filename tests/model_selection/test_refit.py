@@ -121,3 +121,13 @@ def test_in_a_search_of_one_metric():
     assert again.best_index_ == search.fit(X, y).best_index_
     flipped = best_within_bounds("cost", {"mia": (0, 1)}, greater_is_better=False)
     assert repr(flipped).endswith("{'mia': (0, 1)}, greater_is_better=False)")
+
+
+def test_infinite_scores_lie_within_open_bounds():
+    rule = best_within_bounds("accuracy", {"loss": (1.0, None)})
+    results = {
+        "params": [{}, {}],
+        "mean_test_accuracy": [0.9, 0.8],
+        "mean_test_loss": [0.5, np.inf],
+    }
+    assert rule(results) == 1

@@ -168,7 +168,7 @@ def test_rows_behind_a_plain_pipeline_are_compared_as_the_splitter_cuts_them():
         ({"forget": FORGET[:100]}, 3, "forget has 100 values for the 50 rows that are scored"),
         ({"sample_id": IDS[:100]}, 3, "not the same rows|sample_id has 100 values for the 50"),
         # equal ids that no training part has twice
-        ({"sample_id": np.r_[IDS[:75], IDS[:75]]}, 2, "not the same rows"),
+        ({"sample_id": np.r_[IDS[:75], IDS[:75]]}, 2, "not the same rows|labels differ"),
         ({"sample_id": np.r_[IDS[:75], IDS[:1], IDS[76:]]}, 2, "'r0' is that of a row"),
     ],
 )
@@ -223,3 +223,10 @@ def test_kinds_of_rows(kind):
     assert 0 <= make_forgetting_scorer("forget_accuracy", data, y, sample_id=IDS)(clf) <= 1
     with pytest.raises(ValueError, match="not the same rows"):
         make_forgetting_scorer("forget_accuracy", data, y, sample_id=np.roll(IDS, 3))(clf)
+
+
+@pytest.mark.parametrize("labels", [y[::-1], np.array(["a", "b", "c"])[y]])
+def test_other_labels_are_noticed(labels):
+    scorer = make_forgetting_scorer("forget_loss", X, labels, sample_id=IDS)
+    with pytest.raises(ValueError, match=r"labels differ.*same order and encoding"):
+        scorer(first_fold()[0], X[:2], labels[:2])

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from sk_unlearn.nets import (
     default_regressor,
     read_state,
     train_nets,
+    train_states,
 )
 
 RNG = np.random.default_rng(0)
@@ -42,6 +45,15 @@ class Normalised(Base):
     def __init__(self, n_features, n_outputs):
         super().__init__(n_features, n_outputs)
         self.norm = nn.BatchNorm1d(n_features)
+
+
+class LayerNormalised(Base):
+    def __init__(self, n_features, n_outputs):
+        super().__init__(n_features, n_outputs)
+        self.norm = nn.LayerNorm(n_features)
+
+    def forward(self, X):
+        return self.out(self.norm(X))
 
 
 class Convolution(Base):
@@ -87,6 +99,14 @@ class Counting(Base):
 
     def forward(self, X):
         self.seen += 1
+        return self.out(X)
+
+
+class Tallying(Base):
+    calls = 0
+
+    def forward(self, X):
+        self.calls = self.calls + 1
         return self.out(X)
 
 
@@ -202,6 +222,7 @@ TRIALS = [
     (Noisy, "trial failed"),
     (Centred, "other rows"),
     (Counting, "'seen' changes"),
+    (Tallying, "keeps count"),
     (Twofold, "one tensor"),
     (ColumnSum, "one output a row"),
 ]
@@ -235,6 +256,7 @@ def test_what_only_a_trial_tells(module, reason):
         {"verbose": 1},
         {"module": MLP(6, 3)},
         {"module": Positive},
+        {"module": LayerNormalised},
     ],
 )
 def test_what_can_be_stacked(options):
@@ -289,3 +311,17 @@ def test_the_trial_leaves_everything_as_found():
     can_stack(net, X, Y)
     assert torch.equal(before, torch.get_rng_state())
     assert not net.initialized_
+
+
+def test_calls_from_several_threads_do_not_meet():
+    nets = [make_net(max_epochs=2, batch_size=16) for _ in range(4)]
+    rows = [np.arange(20), np.arange(10, 40), np.arange(40)]
+
+    def train(net):
+        return train_states(net, X, Y, rows, [1, 2, 3], stacked=True, n_jobs=2).states
+
+    alone = train(nets[0])
+    with ThreadPoolExecutor(4) as pool:
+        for states in pool.map(train, nets * 2):
+            for a, b in zip(alone, states, strict=True):
+                assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
