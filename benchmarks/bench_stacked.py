@@ -97,12 +97,16 @@ def compare_widths(X, y, row_sets, epochs, widths, repeats, clock):
     return seconds, [(width, min(s) / steps * 1e6) for width, s in seconds.items()]
 
 
-def time_oracles(X, y, n_nets, epochs):
-    """Wall and CPU time of the nets of a forgetting metric, on two threads."""
+def time_oracles(X, y, n_nets, epochs, batch_size, backend):
+    """Wall and CPU time of the nets of a forgetting metric, two stacks at a time.
+
+    CPU time is that of this process.
+    """
     rng = np.random.default_rng(0)
     row_sets = [rng.choice(len(X), 1300, replace=False) for _ in range(n_nets)]
-    net = default_net(X.shape[1], epochs)
-    with parallel_config(backend="threading"):
+    net = default_net(X.shape[1], epochs).set_params(batch_size=batch_size)
+    with parallel_config(backend=backend):
+        train_states(net, X, y, row_sets[:4], range(4), epochs=1, n_jobs=2, width=2)  # start
         wall, cpu = time.perf_counter(), time.process_time()
         train_states(net, X, y, row_sets, range(n_nets), stacked=True, n_jobs=2)
         return time.perf_counter() - wall, time.process_time() - cpu
@@ -145,15 +149,19 @@ def main():
             ("most nets in a stack", "us a step of a net"),
             widths[data][1],
         )
-    wall, cpu = time_oracles(digits, labels, 100, args.oracle_epochs)
+    oracles = [
+        (size, backend, *time_oracles(digits, labels, 100, args.oracle_epochs, size, backend))
+        for size in (32, 128)
+        for backend in ("threading", "loky")
+    ]
     print_table(
-        f"100 nets on digits, 1300 rows, {args.oracle_epochs} epochs, two threads",
-        ("wall s", "CPU s"),
-        [(wall, cpu)],
+        f"100 nets on digits, 1300 rows, {args.oracle_epochs} epochs, two jobs",
+        ("batch", "backend", "wall s", "CPU s of this process"),
+        oracles,
     )
     write_json(
         "stacked",
-        {"shards": seconds, "ratios": rows, "widths": widths, "oracles": [wall, cpu]},
+        {"shards": seconds, "ratios": rows, "widths": widths, "oracles": oracles},
         data=name,
         seed=0,
         epochs=args.epochs,

@@ -151,8 +151,14 @@ def predict(results):
     return table(heads, rows)
 
 
+def parallel(results):
+    rows = [(way, seconds, ratio) for way, seconds, ratio in results["ratios"]]
+    return table(("Shards", "Seconds", "Times faster than one after another"), rows)
+
+
 TABLES = {
     "fit": fit,
+    "parallel": parallel,
     "puma": puma,
     "influences": influences,
     "growth": growth,
