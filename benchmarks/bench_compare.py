@@ -28,7 +28,7 @@ ESTIMATORS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=10, help="of each kind, at least 5")
+    parser.add_argument("--models", type=int, default=5, help="of each kind, at least 5")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--forget", nargs="*", default=["mislabelled"])
     parser.add_argument("--size", type=float, default=0.05, help="share of the rows trained on")

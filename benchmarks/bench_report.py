@@ -33,21 +33,20 @@ SETS = {
 ESTIMATORS = {"PUMA": {}, "PUMA, damping 3e-3": {"damping": 3e-3}}
 
 
-def make_net():
+def make_net(batch_size=32):
     net = default_classifier(n_features=64, n_outputs=10, n_rows=1300, device="cpu", hidden=(128,))
-    return net.set_params(batch_size=32, max_epochs=60, optimizer__weight_decay=1e-4)
+    return net.set_params(batch_size=batch_size, max_epochs=60, optimizer__weight_decay=1e-4)
 
 
 def shown(values):
     return " / ".join(f"{value:.2f}" for value in values)
 
 
-def report(name, n_models, n_jobs, X, y):
+def report(name, args, X, y):
     """Run one comparison; table rows beside the reference, and what was found."""
     kind, share, nothing, bound = SETS[name]
-    estimators = {
-        label: PumaClassifier(make_net(), **params) for label, params in ESTIMATORS.items()
-    }
+    net = make_net(args.batch)
+    estimators = {label: PumaClassifier(net, **ESTIMATORS[label]) for label in args.estimators}
     wall, cpu = time.perf_counter(), os.times()
     comparison = compare_forgetting(
         estimators,
@@ -55,10 +54,10 @@ def report(name, n_models, n_jobs, X, y):
         y,
         forget={name: kind},
         forget_size=share,
-        n_models=n_models,
+        n_models=args.models,
         test_size=len(y) - 1300,
         random_state=0,
-        n_jobs=n_jobs,
+        n_jobs=args.jobs,
         verbose=1,
     )
     wall = time.perf_counter() - wall
@@ -99,18 +98,20 @@ def main():
     parser.add_argument("--models", type=int, default=100, help="of each kind, at least 5")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--estimators", nargs="*", default=list(ESTIMATORS), choices=ESTIMATORS)
+    parser.add_argument("--batch", type=int, default=32, help="rows in a batch of training")
     args = parser.parse_args()
     torch.set_num_threads(1)
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)
-    found = {name: report(name, args.models, args.jobs, X, y) for name in args.sets}
+    found = {name: report(name, args, X, y) for name in args.sets}
     seconds = {name: (result["wall"], result["cpu"]) for name, result in found.items()}
     print_table(
         "Time of the report",
         ("forget set", "wall s", "CPU s"),
         [(n, *s) for n, s in seconds.items()],
     )
-    write_json("report", found, n_models=args.models, n_jobs=args.jobs)
+    write_json("report", found, **vars(args))
 
 
 if __name__ == "__main__":
