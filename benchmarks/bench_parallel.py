@@ -86,7 +86,10 @@ def main():
             way: lambda how=how: fit(*data, args.epochs, *how, callbacks=[("threads", Threads())])
             for way, how in ways.items()
         }
-        | {"one, side by side": lambda: fit(*data, args.epochs, "loky", 1)},
+        | {
+            f"{way}, side by side": lambda how=how: fit(*data, args.epochs, *how)
+            for way, how in ways.items()
+        },
         repeats=args.repeats,
     )
     rows = [

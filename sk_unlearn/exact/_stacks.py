@@ -111,7 +111,7 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     left = {name: len(plan.steps) - starts[name].n_done for name, plan in plans.items()}
     for n_left in range(max(left.values()), 0, -1):
         steps = {name: plans[name].steps[-n_left] for name in plans if left[name] >= n_left}
-        for epochs, members in _alike(steps, states):
+        for epochs, members in _by_epochs(steps):
             reached = train_stacks(
                 learner.template,
                 tensors,
@@ -131,16 +131,12 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     return {name: _chain(plan, states[name], saved[name]) for name, plan in plans.items()}
 
 
-def _alike(steps, states):
-    """Steps that one optimiser can take: as many epochs, from states with or without momentum.
-
-    Others come together only where slices are empty.
-    """
+def _by_epochs(steps):
+    """Steps with as many epochs; others come together only where slices are empty."""
     groups = {}
     for name, step in steps.items():
-        moved = states[name] is not None and bool(states[name]["optimizer"])
-        groups.setdefault((step.epochs, moved), {})[name] = step
-    return [(epochs, members) for (epochs, _), members in groups.items()]
+        groups.setdefault(step.epochs, {})[name] = step
+    return groups.items()
 
 
 def _chain(plan, reached, saved):

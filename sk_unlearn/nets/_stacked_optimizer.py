@@ -40,7 +40,8 @@ class StackedOptimizer:
             parameters = [stack.buffer[rows].requires_grad_() for stack in stacks.values()]
             self.blocks.append((rows, key[0], parameters))
             clock = schedule.clock(states[members[0]])
-            together = (clock, key[0] if schedule.per_batch else None)
+            # a fused step takes momentum of all parameters of a group, or of none
+            together = (clock, key[0] if schedule.per_batch else None, key[-1])
             groups.setdefault(together, []).extend(parameters)
         options = {**schedule.options, "fused": True, "foreach": None}
         self._optimizer = schedule.kind([{"params": p} for p in groups.values()], **options)
