@@ -156,8 +156,14 @@ def parallel(results):
     return table(("Shards", "Seconds", "Times faster than one after another"), rows)
 
 
+def stacked(results):
+    rows = [(f"{size}", backend, wall, "10") for size, backend, wall, _ in results["oracles"]]
+    return table(("Rows in a batch", "Two stacks in", "Wall-clock seconds", "Aim"), rows)
+
+
 TABLES = {
     "fit": fit,
+    "stacked": stacked,
     "parallel": parallel,
     "puma": puma,
     "influences": influences,
