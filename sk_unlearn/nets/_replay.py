@@ -14,6 +14,14 @@ _DIRECT = {
         *("mul", "neg", "sigmoid", "sub", "sum", "tanh"),
     )
 }
+# Memory that another operation fills.
+_WITHOUT_CONTENTS = {
+    torch.ops.aten.empty.memory_format,
+    torch.ops.aten.empty_like.default,
+    torch.ops.aten.empty_strided.default,
+    torch.ops.aten.new_empty.default,
+    torch.ops.aten.new_empty_strided.default,
+}
 
 
 class Recording:
@@ -80,6 +88,8 @@ class _Recorder(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise ValueError(f"{func} draws random numbers")
         result = func(*args, **kwargs)
+        if func in _WITHOUT_CONTENTS:
+            return result
         if func._schema.is_mutable or not _is_view(result, (args, kwargs)):
             # without their history, which would keep every step's graph
             self.calls.append((func, *_detached((args, kwargs, result))))
@@ -101,15 +111,16 @@ def _detached(tree):
 
 def _step(func, args, kwargs, result):
     """Function and arguments that compute a recorded operation into its own result."""
+    name = func._schema.name.removeprefix("aten::")
     if func._schema.is_mutable:
-        return func, args, kwargs
+        direct = name in _DIRECT and func._overloadname == "out"
+        return _DIRECT[name] if direct else func, args, kwargs
     if func is torch.ops.aten.relu.default:  # which is this, and has no out= of its own
         return torch.clamp_min, (*args, 0), {"out": result}
     results = [result] if torch.is_tensor(result) else list(result)
     variant = _out_variant(func)
     if variant is None or not all(map(torch.is_tensor, results)):
         return _recompute, (func, args, kwargs, results), {}
-    name = func._schema.name.removeprefix("aten::")
     if name in _DIRECT:
         return _DIRECT[name], args, {**kwargs, "out": result}
     overload, names = variant

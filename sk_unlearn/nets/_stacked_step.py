@@ -2,9 +2,9 @@
 
 import torch
 from torch.func import functional_call, vmap
-from torch.overrides import TorchFunctionMode
 
 from sk_unlearn.nets._replay import record
+from sk_unlearn.nets._stacked_linear import AlignedProducts, StackedLinear
 from sk_unlearn.nets._stacked_parameters import ParameterStack
 
 __all__ = ["StackedNets", "StackedStep", "first_names"]
@@ -58,7 +58,7 @@ class StackedNets:
         output : Tensor of shape (n_nets, n_rows, ...)
         """
         fixed = {name: value[: len(X)] for name, value in self.fixed.items()}
-        with _PlainLinear():
+        with StackedLinear():
             return self._forward({**self.leaves(len(X)), **fixed}, X)
 
     def tensors(self, net, before):
@@ -79,17 +79,6 @@ class StackedNets:
         return [
             stack.gradient(value) for stack, value in zip(self.stacks.values(), found, strict=True)
         ]
-
-
-class _PlainLinear(TorchFunctionMode):
-    """Linear layers as a product and a sum; ``vmap`` multiplies each bias by one on the way."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is torch.nn.functional.linear and len(args) == 3 and not kwargs:
-            X, weight, bias = args
-            if X.ndim == 2 and bias is not None:
-                return torch.mm(X, weight.mT) + bias
-        return func(*args, **(kwargs or {}))
 
 
 class StackedStep:
@@ -154,10 +143,11 @@ class StackedStep:
     @torch.enable_grad()
     def compute(self):
         """What a call returns, of the batch that was fetched last and without recording."""
-        losses = self._loss.elements(self.nets(self.X), self._y)
-        coefficients = self._loss.coefficients(losses, self._y, self._valid, self._share)
-        gradients = self.nets.gradients(losses, coefficients)
-        return (losses.detach() * coefficients).sum((1, 2)), gradients
+        with AlignedProducts():
+            losses = self._loss.elements(self.nets(self.X), self._y)
+            coefficients = self._loss.coefficients(losses, self._y, self._valid, self._share)
+            gradients = self.nets.gradients(losses, coefficients)
+            return (losses.detach() * coefficients).sum((1, 2)), gradients
 
 
 def first_names(module):

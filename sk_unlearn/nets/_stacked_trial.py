@@ -15,14 +15,15 @@ from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["trial_reason"]
 
-_WIDTHS = (11, 2, 3)
+_NETS = 11
+_PARTS = (slice(0, 2), slice(7, 10))  # other widths, and an odd place
 
 
 def trial_reason(net, X, y):
     """Why stacked steps of a net are not what it would take alone.
 
-    Eleven nets of different weights take one step each; then the first two and the first
-    three of them, which must give the same bits, and so must each step when it is repeated.
+    Eleven nets of different weights take one step each; then two and three of them, which
+    must give the same bits, and so must each step when it is repeated.
     Buffers must stay as they are, rows must not see each other, and a net's outputs must be
     those of its module alone.
 
@@ -52,12 +53,13 @@ def trial_reason(net, X, y):
 
 
 def _try(net, module, X, y):
-    states = _states(net, max(_WIDTHS))
+    states = _states(net, _NETS)
     rows = torch.arange(VECTOR) % min(2, len(X))
-    steps = [_step(net, module, states[:n], X[rows], y[rows]) for n in _WIDTHS]
+    stacks = (states, *(states[part] for part in _PARTS))
+    steps = [_step(net, module, stack, X[rows], y[rows]) for stack in stacks]
     buffers = {name: value.clone() for name, value in steps[0].nets.fixed.items()}
     output = steps[0].nets(steps[0].X)
-    if not torch.is_tensor(output) or output.shape[:2] != (max(_WIDTHS), VECTOR):
+    if not torch.is_tensor(output) or output.shape[:2] != (_NETS, VECTOR):
         return "its module does not return one tensor with one output a row"
     numbers = _numbers(module)
     wide, *others = [_results(step) for step in steps]
@@ -66,9 +68,9 @@ def _try(net, module, X, y):
     for name, value in steps[0].nets.fixed.items():
         if not _same(value, buffers[name]):
             return f"its buffer {name!r} changes in training"
-    for other, width in zip(others, _WIDTHS[1:], strict=True):
-        if not all(_same(whole[:width], part) for whole, part in zip(wide, other, strict=True)):
-            return "its outputs or gradients depend on how many nets are trained beside it"
+    for part, other in zip(_PARTS, others, strict=True):
+        if not all(_same(whole[part], own) for whole, own in zip(wide, other, strict=True)):
+            return "its outputs or gradients depend on the nets that are trained beside it"
     alone = X[rows].clone()
     alone[1:] = X[rows][0]
     with torch.no_grad():

@@ -7,10 +7,12 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
     MLP,
+    _stacked_step,
     can_stack,
     default_classifier,
     default_regressor,
@@ -270,7 +272,24 @@ def test_bits_that_depend_on_the_width_are_noticed():
     images = RNG.normal(size=(40, 192)).astype(np.float32)
     found = can_stack(make_net(module=HiddenConvolution), images, Y)
     assert found is not None
-    assert "depend on how many nets" in found
+    assert "depend on the nets" in found
+
+
+class _ByPlace(TorchDispatchMode):
+    """Products whose last bits depend on the place of a net in its stack."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.bmm.default:
+            result[1::2] *= 1 + 1e-6
+        return result
+
+
+def test_bits_that_depend_on_the_place_are_noticed(monkeypatch):
+    monkeypatch.setattr(_stacked_step, "AlignedProducts", _ByPlace)
+    found = can_stack(make_net(), X, Y)
+    assert found is not None
+    assert "depend on the nets" in found
 
 
 def test_default_nets_can_be_stacked():

@@ -1,0 +1,81 @@
+"""Matrix products of stacked nets: the fastest order, and equal bits for every net."""
+
+import math
+
+import torch
+from torch.autograd import Function
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sk_unlearn.nets._stacked_batches import VECTOR
+from sk_unlearn.nets._stacked_parameters import narrow
+
+__all__ = ["AlignedProducts", "StackedLinear"]
+
+
+class AlignedProducts(TorchDispatchMode):
+    """Within it, the product of every net starts at a whole number of vector turns.
+
+    On some processors the kernels round differently where a matrix starts in between, and
+    so would a net by its place in the stack.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.bmm.default:
+            first, second = args
+            rows, columns = first.shape[1], second.shape[2]
+            if rows * columns % VECTOR:
+                padded = math.ceil(rows * columns / VECTOR) * VECTOR
+                memory = first.new_empty(len(first), padded)
+                out = memory[:, : rows * columns].unflatten(1, (rows, columns))
+                return torch.bmm(first, second, out=out)
+        return func(*args, **(kwargs or {}))
+
+
+class StackedLinear(TorchFunctionMode):
+    """Within it, linear layers on the rows of a batch are a product and a sum.
+
+    ``vmap`` would multiply each bias by one on the way.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is linear and len(args) == 3 and not kwargs:
+            X, weight, bias = args
+            if X.ndim == 2 and bias is not None:
+                product = _NarrowProduct.apply if narrow(weight) else _product
+                return product(X, weight) + bias
+        return func(*args, **(kwargs or {}))
+
+
+def _product(X, weight):
+    return torch.mm(X, weight.mT)
+
+
+class _NarrowProduct(Function):
+    """``X @ weight.T`` for few outputs, which run over the slower dimension everywhere."""
+
+    @staticmethod
+    def forward(X, weight):
+        return torch.matmul(weight, X.mT).mT
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        X, weight = ctx.saved_tensors
+        for_X, for_weight = ctx.needs_input_grad
+        return (
+            torch.matmul(gradient, weight) if for_X else None,
+            torch.matmul(gradient.mT, X) if for_weight else None,
+        )
+
+    @staticmethod
+    def vmap(info, in_dims, X, weight):
+        X, weight = (
+            value.unsqueeze(0) if dim is None else value.movedim(dim, 0)
+            for value, dim in zip((X, weight), in_dims, strict=True)
+        )
+        return _NarrowProduct.apply(X, weight), 0
