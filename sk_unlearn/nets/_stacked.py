@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import throwaway_module
+from sk_unlearn.nets._interrupt import StopSign
 from sk_unlearn.nets._prepare import prepare
 from sk_unlearn.nets._stacked_batches import batch_options
 from sk_unlearn.nets._stacked_single import initial_state, train_alone
@@ -273,7 +274,7 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
     stacks = _plan(sizes, effective_n_jobs(n_jobs), width or _default_width(net))
     n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
     prefer = "processes" if n_steps > _STEPS_FOR_PROCESSES else "threads"
-    arrays = [tensor.numpy() for tensor in tensors]
+    arrays, stop = [tensor.numpy() for tensor in tensors], StopSign()
     jobs = (
         delayed(_train_one_stack)(
             net,
@@ -282,10 +283,12 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
             [seeds[k] for k in members],
             [start[k] for k in members],
             epochs,
+            stop,
         )
         for members in stacks
     )
-    results = Parallel(n_jobs=n_jobs, prefer=prefer)(jobs)
+    with stop.shown_on_error():
+        results = Parallel(n_jobs=n_jobs, prefer=prefer)(jobs)
     found = {
         k: state
         for members, states in zip(stacks, results, strict=True)
@@ -294,18 +297,18 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
     return [found[k] for k in range(len(row_sets))]
 
 
-def _train_one_stack(net, X, y, row_sets, seeds, start, epochs):
+def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop):
     """One job. Rows are copied: joblib hands large arrays to its workers read-only."""
     used, places = np.unique(np.concatenate(row_sets), return_inverse=True)
     X, y = torch.from_numpy(X[used]), torch.from_numpy(y[used])
     ends = np.cumsum([len(rows) for rows in row_sets])[:-1]
     rows = [torch.from_numpy(part.copy()) for part in np.split(places, ends)]
-    with reproducible_threads():
+    with stop.working(), reproducible_threads():
         states = [
             initial_state(net, seed) if state is None else _reseeded(state, seed)
             for seed, state in zip(seeds, start, strict=True)
         ]
-        return train_stack(_template(net), X, y, rows, states, epochs)
+        return train_stack(_template(net), X, y, rows, states, epochs, stop.check)
 
 
 def _reseeded(state, seed):

@@ -15,7 +15,7 @@ from sk_unlearn.nets._stacked_step import StackedNets, StackedStep
 __all__ = ["train_stack"]
 
 
-def train_stack(net, X, y, row_sets, states, epochs):
+def train_stack(net, X, y, row_sets, states, epochs, check):
     """Train nets side by side.
 
     Parameters
@@ -28,6 +28,8 @@ def train_stack(net, X, y, row_sets, states, epochs):
     states : list of NetState
         Where each net starts; ``rng`` is set.
     epochs : int
+    check : callable
+        Called before every step; raises to break the training off.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def train_stack(net, X, y, row_sets, states, epochs):
     optimizer = StackedOptimizer(nets.stacks, states, batches.counts, schedule)
     steps = _Steps(nets, StackedLoss(net, y), X, y, batches)
     with torch.no_grad():
-        losses = [_epoch(steps, batches, optimizer) for _ in range(epochs)]
+        losses = [_epoch(steps, batches, optimizer, check) for _ in range(epochs)]
     trained = {
         k: _state(nets, optimizer, batches, states[i], losses, i) for i, k in enumerate(members)
     }
@@ -81,11 +83,12 @@ class _Steps:
         return self._steps[width]
 
 
-def _epoch(steps, batches, optimizer):
+def _epoch(steps, batches, optimizer, check):
     """Train one epoch; return each net's mean loss over its rows."""
     losses = batches.sizes.new_zeros(batches.sizes.shape, dtype=torch.float64)
     optimizer.start_epoch()
     for batch, rows in enumerate(batches.epoch()):
+        check()
         step = steps.for_nets(batches.n_nets[batch])
         means, gradients = step(rows, batches.valid[batch], batches.share[batch])
         optimizer.step(batch, gradients)

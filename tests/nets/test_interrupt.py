@@ -1,5 +1,8 @@
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +12,7 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EarlyStopping
 
 from sk_unlearn.nets import MLP, raise_interrupts
+from sk_unlearn.nets._interrupt import StopSign
 
 X = np.ones((8, 2), np.float32)
 
@@ -73,3 +77,54 @@ def test_other_threads_and_ignored_signals_are_left_alone():
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [before]
+
+
+STACKS_IN_THREADS = """
+import os, signal, threading
+import numpy as np
+from sk_unlearn.nets import default_classifier, train_states
+
+X, y = np.random.default_rng(0).normal(size=(64, 4)).astype("f"), np.arange(64) % 2
+net = default_classifier(n_features=4, n_outputs=2, n_rows=64, device="cpu")
+rows, seeds = [np.arange(64)] * 4, range(4)
+train_states(net, X, y, rows, seeds, epochs=1, n_jobs=2)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    train_states(net, X, y, rows, seeds, epochs=10**6, n_jobs=2)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_stacks_in_threads_end_with_the_caller():
+    """Threads that go on make the interpreter abort at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", STACKS_IN_THREADS], capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout == "interrupted\n"
+    assert done.returncode == 0, done.stderr
+
+
+def test_stop_sign():
+    stop, begun, ended = StopSign(), threading.Event(), []
+
+    def work():
+        try:
+            with stop.working():
+                begun.set()
+                while True:
+                    stop.check()
+        except KeyboardInterrupt:
+            ended.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    copy = pickle.loads(pickle.dumps(stop))
+    with pytest.raises(ZeroDivisionError), stop.shown_on_error():
+        1 / 0  # noqa: B018
+    thread.join(timeout=10)
+    assert ended == [True]
+    copy.check()
+    with pytest.raises(KeyboardInterrupt), stop.working():
+        pass
