@@ -10,6 +10,7 @@ import math
 import re
 
 import numpy as np
+import torch
 from sklearn.base import clone
 
 from sk_unlearn.exact._chain import Chain
@@ -53,6 +54,8 @@ def reason_alone(net, X, y, n_nets):
         return f"{type(net).__name__} is not a skorch net"
     if n_nets < _LEAST_NETS:
         return "there is one net"
+    if torch.device(net.device or "cpu").type != "cpu":
+        return f"its device is {net.device!r}; equal bits are known of the CPU only"
     try:
         reason = can_stack(net, *_made_up_rows(X, y)) or size_reason(net)
     except Exception as error:  # of the user's module, on rows that are none of the user's

@@ -63,7 +63,7 @@ def can_stack(net, X=None, y=None):
     convolutions, recurrent layers, dropout, several modules or optimisers, optimisers but
     SGD, Adam and AdamW, callbacks that may act on training, schedules that look at the
     loss, overridden methods of training, a dataset or an iterator of the user's own, an
-    internal split, and devices other than the CPU.
+    internal split, and devices other than CPU and CUDA.
 
     Parameters
     ----------
@@ -116,7 +116,8 @@ def train_nets(
     all batches have the same number of rows (a multiple of 32, places without a row have
     weight zero), a net without a batch left is not updated, and a stack runs on one
     thread. Training the same net alone through skorch adds up in another order: the
-    results agree to rounding error, not bit for bit.
+    results agree to rounding error, not bit for bit. On a CUDA device that is all that holds
+    of the company of other nets too: libraries choose kernels by the size of a stack.
 
     Parameters
     ----------
@@ -273,8 +274,9 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
     sizes = [len(rows) for rows in row_sets]
     stacks = _plan(sizes, effective_n_jobs(n_jobs), width or _default_width(net))
     n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
-    prefer = "processes" if n_steps > _STEPS_FOR_PROCESSES else "threads"
-    arrays, stop = [tensor.numpy() for tensor in tensors], StopSign()
+    processes = n_steps > _STEPS_FOR_PROCESSES and tensors[0].device.type == "cpu"
+    prefer = "processes" if processes else "threads"
+    arrays, stop = [tensor.cpu().numpy() for tensor in tensors], StopSign()
     jobs = (
         delayed(_train_one_stack)(
             net,
@@ -300,7 +302,7 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
 def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop):
     """One job. Rows are copied: joblib hands large arrays to its workers read-only."""
     used, places = np.unique(np.concatenate(row_sets), return_inverse=True)
-    X, y = torch.from_numpy(X[used]), torch.from_numpy(y[used])
+    X, y = (torch.from_numpy(rows[used]).to(net.device or "cpu") for rows in (X, y))
     ends = np.cumsum([len(rows) for rows in row_sets])[:-1]
     rows = [torch.from_numpy(part.copy()) for part in np.split(places, ends)]
     with stop.working(), reproducible_threads():

@@ -25,7 +25,8 @@ class StackedBatches:
     batch_size : int
     shuffle, drop_last : bool
     dtype : torch.dtype
-        Of the nets.
+    device : torch.device
+        Of the nets. Everything is drawn on the CPU.
 
     Attributes
     ----------
@@ -43,12 +44,13 @@ class StackedBatches:
         One over the number of rows of the batch; 0 where a place holds none.
     """
 
-    def __init__(self, row_sets, generators, *, batch_size, shuffle, drop_last, dtype):
+    def __init__(self, row_sets, generators, *, batch_size, shuffle, drop_last, dtype, device):
         self.row_sets = row_sets
         self.generators = generators
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.device = device
         self.counts = [n_batches(len(rows), batch_size, drop_last) for rows in row_sets]
         self.n_rows = math.ceil(batch_size / VECTOR) * VECTOR
         self._shape = (max(self.counts), len(row_sets), self.n_rows)
@@ -58,8 +60,9 @@ class StackedBatches:
         share = torch.where(valid, 1 / self.sizes[..., None].to(dtype), 0.0)
         # one object for batches of equal sizes
         first = [self.sizes.tolist().index(sizes) for sizes in self.sizes.tolist()]
-        self.valid = [list(valid)[i] for i in first]
-        self.share = [list(share)[i] for i in first]
+        valid, share = list(valid.to(device)), list(share.to(device))
+        self.valid = [valid[i] for i in first]
+        self.share = [share[i] for i in first]
 
     def epoch(self):
         """Draw one epoch.
@@ -78,7 +81,7 @@ class StackedBatches:
             index[:full, k, :size] = order[: full * size].view(full, size)
             if full < self.counts[k]:
                 index[full, k, : len(order) - full * size] = order[full * size :]
-        return index
+        return index.to(self.device)
 
     def _order(self, rows, generator):
         torch.empty((), dtype=torch.int64).random_(generator=generator)  # as DataLoader draws

@@ -142,5 +142,5 @@ def _several(stack, values):
     if not torch.is_tensor(values[0]):
         return values[0]
     if values[0].ndim == 0:  # the step count, which the nets of a block share
-        return values[0].clone()
+        return values[0].to(stack.buffer.device, copy=True)
     return torch.stack([stack.padded(value) for value in values])

@@ -61,6 +61,7 @@ def predict_stacked(net, tensors, X, *, chunk_size=None):
     module = bare_module(net.module_)
     modes = [(part, part.training) for part in module.modules()]
     X = as_tensor(X, dtype=net_dtype(module), keep_integers=embeds(module))
+    device = next(iter(tensors.values())).device
     aliases = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     aliases -= {name for name, _ in module.named_parameters()}
     tensors = {name: value for name, value in tensors.items() if name not in aliases}
@@ -73,7 +74,7 @@ def predict_stacked(net, tensors, X, *, chunk_size=None):
         module.eval()
         with torch.no_grad(), reproducible_threads():
             for start in range(0, max(len(X), 1), size):
-                part = forward(tensors, X[start : start + size].clone())
+                part = forward(tensors, X[start : start + size].to(device, copy=True)).cpu()
                 if out is None:
                     out = part.new_empty((part.shape[0], len(X), *part.shape[2:]))
                 out[:, start : start + size] = part

@@ -102,8 +102,8 @@ class StackedStep:
         self._source = X, y
         self._flat = [rows.new_zeros(n_nets * n_rows, *rows.shape[1:]) for rows in (X, y)]
         self.X, self._y = [flat.unflatten(0, (n_nets, n_rows)) for flat in self._flat]
-        self._valid = torch.zeros(n_nets, n_rows, dtype=torch.bool)
         self._share = next(iter(nets.stacks.values())).buffer.new_zeros(n_nets, n_rows)
+        self._valid = torch.zeros_like(self._share, dtype=torch.bool)
         self._last = self._recording = None
 
     def __call__(self, rows, valid, share):

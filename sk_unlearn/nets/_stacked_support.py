@@ -71,8 +71,8 @@ def _net(net):
         changed = sorted(set(vars(kind)) & known_names - _PREDICTING)
         if changed:
             return f"{kind.__name__} overrides {', '.join(changed)}"
-    if torch.device(net.device or "cpu").type != "cpu":
-        return f"its device is {net.device!r}; equal bits are known of the CPU only"
+    if torch.device(net.device or "cpu").type not in ("cpu", "cuda"):
+        return f"its device is {net.device!r}, neither a CPU nor a CUDA device"
     return "it is compiled" if net.compile else None
 
 

@@ -23,8 +23,9 @@ def train_stack(net, X, y, row_sets, states, epochs, check):
     net : skorch.NeuralNet
         Initialised; its module gives the architecture.
     X, y : Tensor
+        On the device of the net.
     row_sets : list of Tensor of int64
-        Rows of each net.
+        Rows of each net; on the CPU.
     states : list of NetState
         Where each net starts; ``rng`` is set.
     epochs : int
@@ -50,6 +51,7 @@ def train_stack(net, X, y, row_sets, states, epochs, check):
         [_generator(state) for state in states],
         **options,
         dtype=net_dtype(module),
+        device=X.device,
     )
     nets = StackedNets(module, states)
     optimizer = StackedOptimizer(nets.stacks, states, batches.counts, schedule)
@@ -85,7 +87,8 @@ class _Steps:
 
 def _epoch(steps, batches, optimizer, check):
     """Train one epoch; return each net's mean loss over its rows."""
-    losses = batches.sizes.new_zeros(batches.sizes.shape, dtype=torch.float64)
+    shape = batches.sizes.shape
+    losses = torch.zeros(shape, dtype=torch.float64, device=batches.device)
     optimizer.start_epoch()
     for batch, rows in enumerate(batches.epoch()):
         check()
@@ -93,7 +96,7 @@ def _epoch(steps, batches, optimizer, check):
         means, gradients = step(rows, batches.valid[batch], batches.share[batch])
         optimizer.step(batch, gradients)
         losses[batch, : step.n_nets] = means
-    weighted = torch.where(batches.sizes > 0, losses * batches.sizes, 0.0)
+    weighted = torch.where(batches.sizes > 0, losses.cpu() * batches.sizes, 0.0)
     return weighted.sum(0) / batches.sizes.sum(0)
 
 

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,15 @@ def assert_same(a, b):
         assert kept.keys() == b.optimizer[name].keys()
         for key, value in kept.items():
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(b.optimizer[name][key]))
+
+
+def on_cpu(state):
+    tensors = {name: value.cpu() for name, value in state.tensors.items()}
+    kept = {
+        name: {key: v.cpu() if torch.is_tensor(v) else v for key, v in kept.items()}
+        for name, kept in state.optimizer.items()
+    }
+    return replace(state, tensors=tensors, optimizer=kept)
 
 
 def assert_close(a, b, rtol=1e-9):
@@ -405,6 +415,24 @@ class TestEqualBits:
             train_states(net, X, y, rows, None, start=first, epochs=1, stacked=stacked)
         for a, b in zip(first, again, strict=True):
             assert_same(a, b)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+class TestOnCuda:
+    @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+    def test_close_to_the_cpu(self, data, optimizer):
+        X, y, rows = data
+        net = make_net(**OPTIMIZERS[optimizer])
+        expected = train_nets(net, X, y, rows, SEEDS, stacked=True)
+        found = train_nets(net.set_params(device="cuda"), X, y, rows, SEEDS, stacked=True)
+        for a, b, one in zip(expected.states, found.states, found.nets, strict=True):
+            assert_close(a, on_cpu(b), rtol=1e-7)
+            assert next(one.module_.parameters()).device.type == "cuda"
+        on = train_states(net, X, y, rows, None, start=found.states, epochs=1, stacked=True)
+        assert on.states[0].epochs == found.states[0].epochs + 1
+        scores = predict_stacked(found.nets[0], stack_tensors(found.states), X)
+        np.testing.assert_allclose(scores[2], predict_scores(found.nets[2], X), rtol=1e-5)
 
 
 class TestNets:
