@@ -9,8 +9,8 @@ from torch import Tensor
 
 # Graph memory of one chunk when the caller names no chunk size.
 CHUNK_BYTES = 2**28
-# The same on a CPU. The C library gives larger blocks back to the system when they are freed,
-# and all their pages are then fetched anew in every chunk: with convolutions, half of the time.
+# The same on a CPU. The C library returns larger blocks to the system when they are freed, and
+# every chunk then fetches all its pages anew: half of the time of a pass with convolutions.
 CPU_CHUNK_BYTES = 2**25
 # But for fewer rows than this, reading the weights in every chunk takes longer.
 CPU_CHUNK_ROWS = 32
