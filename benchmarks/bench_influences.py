@@ -7,7 +7,11 @@ solve with the Gauss-Newton matrix of all rows reaches a relative residual of 1e
 gradient passes. A plain forward pass, conjugate gradients without preconditioner and finite
 differences are the references.
 
-A trained 784-128-10 network. CPU time on one thread.
+A trained 784-128-10 network; for the influences also a deeper one and one of convolutions,
+untrained. CPU time on one thread, and the time of a CUDA device where there is one.
+
+Differentiating forwards takes two products with the first weights and three with all others,
+where a forward pass takes one: "by products" is what that comes to, in forward passes.
 
     python benchmarks/bench_influences.py
 """
@@ -18,10 +22,12 @@ import time
 import numpy as np
 import torch
 from _common import load_images, print_table, ratio, time_interleaved, write_json
+from torch import nn
 
 from sk_unlearn import PumaClassifier
 from sk_unlearn.functional import (
     GaussNewtonOperator,
+    RowwiseModel,
     SampledPreconditioner,
     conjugate_gradient,
     directional_derivatives,
@@ -49,7 +55,19 @@ def finite_differences(model, params, X, y, v):
     return float((found - expected).norm() / expected.norm())
 
 
-def influences(batch, v, repeats):
+def clock_of(device):
+    """CPU time, or the time when all that was asked of the device is done."""
+    if device == "cpu":
+        return time.process_time
+
+    def clock():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
+def influences(batch, v, clock, repeats):
     """Seconds of the two passes, in chunks of the same size."""
     chunk = rows_per_chunk(*batch[:3])
 
@@ -60,10 +78,49 @@ def influences(batch, v, repeats):
         directional_derivatives(*batch, v, chunk_size=chunk)
 
     ways = {"forward": forward, "influences": derivatives}
-    return time_interleaved(ways, repeats=repeats, clock=time.process_time)
+    return time_interleaved(ways, repeats=repeats, clock=clock)
 
 
-def solves(batch, b, decay, repeats):
+def by_products(model, row):
+    """Forward passes that the products of a forward-mode pass amount to."""
+    sizes = []
+
+    def count(layer, inputs, output):
+        # multiplications of a row: each output is a sum over the inputs of one channel
+        sizes.append(output[0].numel() * layer.weight[0].numel())
+
+    layers = [m for m in model.module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    model.forward(model.parameters(), row)
+    for hook in hooks:
+        hook.remove()
+    return 3 - sizes[0] / sum(sizes)
+
+
+def other_nets(X, y):
+    """A deeper network on random rows and one of convolutions on images, untrained."""
+    loss = nn.CrossEntropyLoss(reduction="none")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Linear(100, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()]
+        deep = nn.Sequential(*layers, nn.Linear(256, 10))
+        side = int(X.shape[1] ** 0.5)
+        layers = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+        images = nn.Sequential(*layers, nn.Linear(32 * (side // 4) ** 2, 10))
+        rows = torch.randn(len(X), 100)
+    few = slice(0, 2000)
+    return {
+        "100-256-256-10": (RowwiseModel(deep.eval(), loss), rows, y),
+        "two convolutions": (
+            RowwiseModel(images.eval(), loss),
+            X[few].view(-1, 1, side, side),
+            y[few],
+        ),
+    }
+
+
+def solves(batch, b, decay, clock, repeats):
     """Products and residual of each solve; seconds of set-up and of a gradient pass."""
     matvec = GaussNewtonOperator(*batch).matvec
     results = {}
@@ -73,7 +130,7 @@ def solves(batch, b, decay, repeats):
             "gradient pass": lambda: weighted_gradient(*batch),
             "set-up": lambda at=at: SampledPreconditioner(*batch, damping=at),
         }
-        seconds = time_interleaved(ways, repeats=repeats, clock=time.process_time)
+        seconds = time_interleaved(ways, repeats=repeats, clock=clock)
         inverse = SampledPreconditioner(*batch, damping=at)
         settings = {"damping": at, "tol": TOL, "max_products": 500, "verify": False}
         _, with_it = conjugate_gradient(matvec, b, preconditioner=inverse, **settings)
@@ -89,38 +146,62 @@ def solves(batch, b, decay, repeats):
     return results
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
-    torch.set_num_threads(1)
-    name, X, y = load_images()
-    clf = PumaClassifier(random_state=0).fit(X, y)
-    net, held_out = clf.estimator_, clf.validation_indices_
-    trained = np.setdiff1d(np.arange(len(X)), held_out)
+def measure(device, clf, data, repeats):
+    """Everything on one device."""
+    clock, net = clock_of(device), clf.estimator_
     model = rowwise_model(net)
+    model.module.to(device)
     params = model.parameters()
+    rows, criterion = ([tensor.to(device) for tensor in part] for part in data)
     decay = max(weight_decay(net).values())
-    batch = (model, params, *to_tensors(net, X[trained], y[trained]))
-    criterion = to_tensors(net, X[held_out], y[held_out])
-    slope = weighted_gradient(model, params, *criterion) / len(held_out)
-    results = solves(batch, slope, decay, repeats)
+    batch = (model, params, *rows)
+    slope = weighted_gradient(model, params, *criterion) / len(criterion[1])
+    results = solves(batch, slope, decay, clock, repeats)
     inverse = SampledPreconditioner(*batch, damping=1e-3 + decay)
     matvec = GaussNewtonOperator(*batch).matvec
     v, _ = conjugate_gradient(matvec, slope, damping=1e-3 + decay, preconditioner=inverse, tol=TOL)
-    seconds = influences(batch, v, repeats)
-    passes = ratio(seconds, "influences", "forward")
-    error = finite_differences(model, params, batch[2][:500], batch[3][:500], v)
+    nets = {"784-128-10" if rows[0].shape[1] == 784 else "trained": (model, *rows)}
+    nets |= other_nets(*(tensor.cpu() for tensor in rows))
+    passes = []
+    for name, (model_, X, y) in nets.items():
+        model_.module.to(device)
+        part = (model_, model_.parameters(), X.to(device), y.to(device))
+        direction = v if model_ is model else model_.flatten(part[1])
+        seconds = influences(part, direction, clock, repeats)
+        few = (*part[:2], part[2][:500], part[3][:500])
+        passes.append(
+            {
+                "net": name,
+                "n_rows": len(X),
+                "forward_passes": ratio(seconds, "influences", "forward"),
+                "by_products": by_products(model_, part[2][:2]),
+                "finite_differences": finite_differences(*few, direction),
+                "seconds": seconds,
+            }
+        )
+    return {"influences": passes, "solves": results}
+
+
+def show(device, record):
+    """Print the tables of one device."""
     print_table(
-        f"Influences of {len(trained)} rows of {name}, v known (limit {LIMITS['influences']:g})",
-        ("pass", "median ms", "forward passes", "against finite differences"),
+        f"Influences, v known, {device} (limit {LIMITS['influences']:g} for the first)",
+        ("net", "rows", "forward ms", "ms", "passes", "by products", "against differences"),
         [
-            ("forward", float(np.median(seconds["forward"])) * 1e3, 1.0, ""),
-            ("influences", float(np.median(seconds["influences"])) * 1e3, passes, f"{error:.1e}"),
+            (
+                r["net"],
+                r["n_rows"],
+                float(np.median(r["seconds"]["forward"])) * 1e3,
+                float(np.median(r["seconds"]["influences"])) * 1e3,
+                r["forward_passes"],
+                r["by_products"],
+                f"{r['finite_differences']:.1e}",
+            )
+            for r in record["influences"]
         ],
     )
     print_table(
-        f"One solve to a relative residual of {TOL:g}, all {len(trained)} rows",
+        f"One solve to a relative residual of {TOL:g}, all rows of the first, {device}",
         (
             "damping",
             "products",
@@ -140,15 +221,29 @@ def main():
                 r["set_up_gradient_passes"],
                 LIMITS["set_up"],
             )
-            for damping, r in results.items()
+            for damping, r in record["solves"].items()
         ],
     )
-    record = {
-        "influences": {"forward_passes": passes, "finite_differences": error, "seconds": seconds},
-        "solves": results,
-        "accuracy_held_out": float(clf.score(X[held_out], y[held_out])),
-    }
-    write_json("influences", record, data=name, n_rows=len(trained), limits=LIMITS, tol=TOL)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    repeats = parser.parse_args().repeats
+    torch.set_num_threads(1)
+    name, X, y = load_images()
+    clf = PumaClassifier(random_state=0).fit(X, y)
+    net, held_out = clf.estimator_, clf.validation_indices_
+    trained = np.setdiff1d(np.arange(len(X)), held_out)
+    data = [to_tensors(net, X[rows], y[rows]) for rows in (trained, held_out)]
+    accuracy = float(clf.score(X[held_out], y[held_out]))
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        record = measure(device, clf, data, repeats)
+        show(device, record)
+        record["accuracy_held_out"] = accuracy
+        suffix = "" if device == "cpu" else f"-{device}"
+        settings = {"data": name, "n_rows": len(trained), "limits": LIMITS, "tol": TOL}
+        write_json(f"influences{suffix}", record, **settings)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,11 @@ def puma(results):
 
 
 def influences(results):
-    passes = results["influences"]["forward_passes"]
-    rows = [("Influences of all rows, forward passes", passes, "2")]
+    rows = []
+    for r in results["influences"]:
+        what = f"Influences of all rows, {r['net']}, forward passes"
+        rows.append((what, r["forward_passes"], "" if rows else "2"))
+        rows.append(("... by products", r["by_products"], ""))
     aims = {"0.01": "8", "0.001": "15"}
     for damping, solve in results["solves"].items():
         rows.append((f"Products to 1e-2, damping {damping}", solve["products"], aims[damping]))

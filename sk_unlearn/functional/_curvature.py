@@ -45,7 +45,7 @@ class _RowsOperator(ABC):
             bytes_per_row = 1
             if len(X) > 1:
                 bytes_per_row = saved_bytes(lambda k: self._record(slice(0, k)))
-            chunk_size = chunk_size or choose_chunk_size(bytes_per_row)
+            chunk_size = chunk_size or choose_chunk_size(bytes_per_row, X.device)
             if keep_graph is None:
                 keep_graph = bytes_per_row * len(X) <= KEEP_BYTES
         self.chunk_size, self.keep_graph = chunk_size, bool(keep_graph)

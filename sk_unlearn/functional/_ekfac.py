@@ -103,7 +103,8 @@ class EKFACPreconditioner:
                 chunk_size = choose_chunk_size(
                     saved_bytes(
                         lambda k: Linearization(lambda p: model.forward(p, X[:k]), self.params)
-                    )
+                    ),
+                    X.device,
                 )
         self.chunk_size = chunk_size
         rows = (X, y, weights)

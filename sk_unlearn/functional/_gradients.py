@@ -219,7 +219,8 @@ def directional_derivatives(
 
     Notes
     -----
-    Cost: about one gradient pass.
+    Cost: two forward passes where most of the work is in the first active layer, at most
+    three where it is in later ones.
 
     Examples
     --------

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..exceptions import UnsupportedNetError
+from ._forward_mode import jvp_forward
 
 # What PyTorch raises where an operation lacks a derivative; NotImplementedError is a subclass.
 _NO_DERIVATIVE = RuntimeError
@@ -61,16 +62,6 @@ def check_twice_differentiable(slopes: Sequence[Tensor]) -> None:
         if "Error" in node.name() or "NotImplemented" in node.name():
             raise RuntimeError(f"an operation is differentiable only once ({node.name()}).")
         stack.extend(parent for parent, _ in node.next_functions)
-
-
-def jvp_forward(
-    function: Callable[[dict[str, Tensor]], Tensor],
-    params: Mapping[str, Tensor],
-    tangents: Mapping[str, Tensor],
-) -> Tensor:
-    """Directional derivative of `function` in one forward-mode pass."""
-    params = {name: param.detach() for name, param in params.items()}
-    return torch.func.jvp(function, (params,), (dict(tangents),))[1]
 
 
 class Linearization:
@@ -177,13 +168,12 @@ def directional_derivative(
     UnsupportedNetError
         If an operation of the function supports neither.
     """
-    with torch.no_grad():
-        try:
-            return jvp_forward(function, params, tangents)
-        except _NO_DERIVATIVE as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            forward_error = error
+    try:
+        return jvp_forward(function, params, tangents)
+    except _NO_DERIVATIVE as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        forward_error = error
     linear = Linearization(function, params)
     try:
         if linear._no_double_backward is not None:

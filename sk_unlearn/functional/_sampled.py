@@ -132,7 +132,8 @@ class SampledPreconditioner:
             chunk_size = 1
             if len(X) > 1:
                 chunk_size = choose_chunk_size(
-                    saved_bytes(lambda k: Linearization(self._scores_of(X[:k]), self.params))
+                    saved_bytes(lambda k: Linearization(self._scores_of(X[:k]), self.params)),
+                    X.device,
                 )
         self.chunk_size = chunk_size
         self._layers, self._rest = find_layers(model, self.params, X)
