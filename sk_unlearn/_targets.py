@@ -40,7 +40,8 @@ def restrict_columns(proba, columns):
         Rows sum to one; uniform where the kept columns hold nothing.
     """
     if len(columns) == proba.shape[1]:
-        return proba[:, columns]
+        in_order = np.array_equal(columns, np.arange(len(columns)))
+        return proba if in_order else np.take(proba, columns, axis=1)
     kept = proba[:, columns]
     total = kept.sum(axis=1, keepdims=True)
     return np.where(total > 0, kept / np.where(total > 0, total, 1), 1 / len(columns))

@@ -22,6 +22,7 @@ from sk_unlearn.nets import (
     forget_trained_nets,
     held_out_rows,
     pin_split,
+    predict_proba,
     prepare,
     show_progress,
     to_tensors,
@@ -29,7 +30,7 @@ from sk_unlearn.nets import (
 )
 from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import ForgetCost
-from sk_unlearn.utils._inputs import check_net_training_data
+from sk_unlearn.utils._inputs import check_net_training_data, open_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval
 
@@ -150,6 +151,14 @@ class BaseNetForget(BaseForgetEstimator):
         self._class_counts_ = np.bincount(y[train]) if self._classification else None
         self._rows_of_class_ = np.bincount(self._encode(rows.y)) if self._classification else None
         self._rows_ = StoredRows.of(rows)
+
+    def _output(self, X):
+        """Probabilities or predictions of the net, one row or column for each of its outputs."""
+        check_is_fitted(self)
+        rows = open_net_input(self, X)
+        return predict_proba(
+            self.estimator_, rows.X, verify=rows.verify, chunk_size=self.chunk_size
+        )
 
     def _check_supported(self, net, rows, y, external):
         check_differentiable(net, rows.X, y, params=self.params)

@@ -14,7 +14,12 @@ from sk_unlearn.nets._inspect import (
 )
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
-from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
+from sk_unlearn.nets._predict import (
+    predict_proba,
+    predict_proba_each,
+    predict_scores,
+    to_tensors,
+)
 from sk_unlearn.nets._prepare import prepare
 from sk_unlearn.nets._progress import show_progress
 from sk_unlearn.nets._resume import net_state, resume_training
@@ -55,6 +60,7 @@ __all__ = [
     "pack_nets",
     "pin_split",
     "predict_proba",
+    "predict_proba_each",
     "predict_scores",
     "predict_stacked",
     "prepare",
