@@ -12,8 +12,6 @@ from sk_unlearn.nets import (
     default_classifier,
     default_regressor,
     find_nets,
-    is_net,
-    predict_proba,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
 
@@ -150,15 +148,17 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         proba : ndarray of shape (n_samples, n_classes)
         """
         check_is_fitted(self)
-        X, chains = self._check_input(X), list(self._chains_.values())
-        return vote(
-            (self._opinion(chain, X) for chain in chains),
-            (self._encode(chain.classes) for chain in chains),
-            (chain.n_rows for chain in chains),
-            len(self.classes_),
+        chains = self._chains_.values()
+        columns = [self._encode(chain.classes) for chain in chains]
+        weights = [chain.n_rows for chain in chains]
+        return self._combined(
+            X, lambda opinions: vote(opinions, columns, weights, len(self.classes_))
         )
 
-    def _opinion(self, chain, X):
+    def _of_net(self, chain, proba):
+        return self._counted(restrict_columns(proba, np.arange(len(chain.classes))))
+
+    def _of_model(self, chain, X):
         """Probabilities or votes of one model for the classes of its shard."""
         model, n_known = chain.model, len(chain.classes)
         if isinstance(model, DummyClassifier):
@@ -166,8 +166,9 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
             known = np.arange(n_known) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
-        proba = predict_proba(model, X) if is_net(model) else model.predict_proba(X)
-        proba = restrict_columns(proba, np.arange(n_known))
+        return self._counted(restrict_columns(model.predict_proba(X), np.arange(n_known)))
+
+    def _counted(self, proba):
         return hard_votes(proba) if self.aggregation == "hard" else proba
 
     def _check_steps(self):
@@ -285,14 +286,19 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         check_is_fitted(self)
-        X, chains = self._check_input(X), list(self._chains_.values())
-        each = np.array([self._answer(chain.model, X) for chain in chains], dtype=np.float64)
-        if self.aggregation == "median":
-            return self._decode(np.median(each, axis=0))
-        return self._decode(np.average(each, axis=0, weights=[c.n_rows for c in chains]))
+        return self._decode(self._combined(X, self._middle))
 
-    def _answer(self, model, X):
-        return predict_proba(model, X) if is_net(model) else model.predict(X)
+    def _middle(self, answers):
+        each = np.array(answers, dtype=np.float64)
+        if self.aggregation == "median":
+            return np.median(each, axis=0)
+        return np.average(each, axis=0, weights=[c.n_rows for c in self._chains_.values()])
+
+    def _of_net(self, chain, prediction):
+        return prediction
+
+    def _of_model(self, chain, X):
+        return chain.model.predict(X)
 
     def _default_estimator(self, rows, classes, size):
         n_outputs = 1 if rows.y.ndim == 1 else rows.y.shape[1]

@@ -13,10 +13,10 @@ def vote(probas, columns, weights, n_classes):
 
     Parameters
     ----------
-    probas : iterable of ndarray of shape (n_rows, n_known)
-    columns : iterable of ndarray of shape (n_known,), int
-        Classes that each model knows.
-    weights : iterable of float
+    probas : sequence of ndarray of shape (n_rows, n_known)
+    columns : sequence of ndarray of shape (n_known,), int
+        Classes that each model knows, ascending.
+    weights : sequence of float
         Of each model.
     n_classes : int
         Every class is known to some model.
@@ -33,14 +33,17 @@ def vote(probas, columns, weights, n_classes):
     >>> vote([one, other], [np.array([0, 1]), np.array([0, 2])], [1, 1], 3).round(2)
     array([[0.38, 0.28, 0.34]])
     """
-    total, known = 0.0, np.zeros(n_classes)
+    total, known = np.zeros((len(probas[0]), n_classes)), np.zeros(n_classes)
     for proba, column, weight in zip(probas, columns, weights, strict=True):
-        spread = np.zeros((len(proba), n_classes))
-        spread[:, column] = weight * proba
-        total = total + spread
+        if len(column) == n_classes:
+            total += np.multiply(proba, weight, dtype=np.float64)
+        else:
+            total[:, column] += np.multiply(proba, weight, dtype=np.float64)
         known[column] += weight
-    mean = total / known
-    return mean / mean.sum(axis=1, keepdims=True)
+    total /= known
+    # a product: sums over short rows take several times as long
+    total /= (total @ np.ones(n_classes))[:, None]
+    return total
 
 
 def hard_votes(proba):

@@ -9,7 +9,7 @@ from skorch import NeuralNet
 from sk_unlearn.nets._batches import as_tensor
 from sk_unlearn.nets._inspect import bare_module, embeds, net_dtype
 
-__all__ = ["ForwardPass", "Reader", "in_chunks", "joined", "net_device"]
+__all__ = ["ForwardPass", "Reader", "in_chunks", "net_device"]
 
 # Input of one chunk on a CPU. What a chunk needs then stays in a core's caches from layer to
 # layer: against one pass over 10,000 rows a wide perceptron takes 0.6 to 0.7 times as long, a
@@ -86,7 +86,7 @@ class ForwardPass:
         return output.cpu()
 
 
-def in_chunks(passes, X, *, verify=None, chunk_size=None):
+def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     """Send rows through several nets, one after the other for each chunk.
 
     Parameters
@@ -94,62 +94,47 @@ def in_chunks(passes, X, *, verify=None, chunk_size=None):
     passes : sequence of callable
         Each with an attribute ``read``; see :class:`ForwardPass`.
     X : array-like of shape (n, ...)
+    combine : callable
+        Maps the list of the nets' outputs for a chunk, ndarrays of shape (n_chunk, ...), to
+        one array of as many rows.
     verify : callable, default=None
         Called with each chunk as a CPU tensor before any net sees it.
     chunk_size : int, default=None
         Rows in a chunk; None takes what fits a core's caches on a CPU, 16 MiB elsewhere. It
         depends on shapes alone, so that the same rows give the same bits.
 
-    Yields
-    ------
-    rows : slice
-        At least one, also of no rows.
-    outputs : list of ndarray of shape (n_chunk, ...)
+    Returns
+    -------
+    combined : ndarray of shape (n, ...)
     """
     if not isinstance(X, (np.ndarray, torch.Tensor)):
         X = as_tensor(X, dtype=passes[0].read.dtype, keep_integers=passes[0].read.keep_integers)
-    size = chunk_size or _chunk_rows(passes, X)
+    size, whole = chunk_size or _chunk_rows(passes, X), None
     for start in range(0, max(len(X), 1), size):
-        rows, seen = slice(start, min(start + size, len(X))), {}
-        with torch.no_grad():
-            outputs = [
-                step(_once(seen, step.read, X[rows], verify)).numpy() for step in passes
-            ]
-        yield rows, outputs
-
-
-def joined(parts, n_rows):
-    """One array from arrays of the rows of each chunk.
-
-    Parameters
-    ----------
-    parts : iterable of (slice, ndarray of shape (n_chunk, ...))
-    n_rows : int
-
-    Returns
-    -------
-    whole : ndarray of shape (n_rows, ...)
-    """
-    whole = None
-    for rows, part in parts:
-        if rows.stop - rows.start == n_rows:
+        rows = slice(start, start + size)
+        part = combine(_outputs(passes, X[rows], verify))
+        if size >= len(X):
             return part
         if whole is None:
-            whole = np.empty((n_rows, *part.shape[1:]), part.dtype)
+            whole = np.empty((len(X), *part.shape[1:]), part.dtype)
         whole[rows] = part
     return whole
+
+
+def _outputs(passes, rows, verify):
+    seen, outputs = {}, []
+    with torch.no_grad():
+        for step in passes:
+            if step.read not in seen:
+                seen[step.read] = step.read(rows, verify)
+            outputs.append(step(seen[step.read]).numpy())
+    return outputs
 
 
 def net_device(net):
     """Where a net computes."""
     parameter = next(bare_module(net.module_).parameters(), None)
     return torch.device(net.device or "cpu") if parameter is None else parameter.device
-
-
-def _once(seen, read, rows, verify):
-    if read not in seen:
-        seen[read] = read(rows, verify)
-    return seen[read]
 
 
 def _chunk_rows(passes, X):

@@ -5,7 +5,7 @@ from skorch.utils import to_numpy
 
 from sk_unlearn.nets._batches import as_tensor, is_array
 from sk_unlearn.nets._criteria import first_output, links, wants_labels
-from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks, joined
+from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks
 from sk_unlearn.nets._inspect import bare_module
 
 __all__ = ["predict_proba", "predict_proba_each", "predict_scores", "to_tensors"]
@@ -78,24 +78,25 @@ def predict_proba(net, X, *, verify=None, chunk_size=None):
     return _forward(net, X, _proba_link(net), chunk_size, verify)
 
 
-def predict_proba_each(nets, X, *, verify=None, chunk_size=None):
-    """Class probabilities of several nets, chunk by chunk.
+def predict_proba_each(nets, X, combine, *, verify=None, chunk_size=None):
+    """Combine the class probabilities of several nets.
 
     Parameters
     ----------
     nets : sequence of skorch.NeuralNet
     X : array-like of shape (n, ...)
+    combine : callable
+        Maps a list of what :func:`predict_proba` gives for each net on some of the rows to
+        one array of as many rows.
     verify, chunk_size : optional
         As those of :func:`predict_proba`.
 
-    Yields
-    ------
-    rows : slice
-    probas : list of ndarray of shape (n_chunk, K)
-        As :func:`predict_proba` gives them.
+    Returns
+    -------
+    combined : ndarray of shape (n, ...)
     """
     passes = [ForwardPass(net, _proba_link(net)) for net in nets]
-    yield from in_chunks(passes, X, verify=verify, chunk_size=chunk_size)
+    return in_chunks(passes, X, combine, verify=verify, chunk_size=chunk_size)
 
 
 def _proba_link(net):
@@ -112,5 +113,9 @@ def _forward(net, X, link, chunk_size, verify=None):
     if not is_array(X):
         parts = [to_numpy(link(output)) for output in net.forward_iter(X)]
         return np.concatenate(parts)
-    chunks = in_chunks([ForwardPass(net, link)], X, verify=verify, chunk_size=chunk_size)
-    return joined(((rows, output) for rows, (output,) in chunks), len(X))
+    step = ForwardPass(net, link)
+    return in_chunks([step], X, _first, verify=verify, chunk_size=chunk_size)
+
+
+def _first(outputs):
+    return outputs[0]
