@@ -154,7 +154,7 @@ class BaseNetForget(BaseForgetEstimator):
 
     def _output(self, X):
         """Probabilities or predictions of the net, one row or column for each of its outputs."""
-        check_is_fitted(self)
+        self._check_is_fitted()
         rows = open_net_input(self, X)
         return predict_proba(
             self.estimator_, rows.X, verify=rows.verify, chunk_size=self.chunk_size

@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn._targets import ForgetClassifierMixin
 from sk_unlearn.exact._arcane_base import BaseArcane
@@ -193,6 +192,6 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
 
     def _raw_scores(self, X):
         """What each class's model says about each row, with its chain."""
-        check_is_fitted(self)
+        self._check_is_fitted()
         X, chains = self._check_input(X), self._chains_.values()
         return [(np.asarray(c.model.score_samples(X), dtype=np.float64), c) for c in chains]

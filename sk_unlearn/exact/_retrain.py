@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn._targets import (
     ForgetClassifierMixin,
@@ -93,7 +92,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         -------
         y : ndarray of shape (n_samples,)
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         if self._net_inside_ and hasattr(self.estimator_, "predict_proba"):
             return self.classes_[self.predict_proba(X).argmax(axis=1)]
         labels = self.estimator_.predict(self._check_input(X))
@@ -113,7 +112,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         return restrict_columns(self._full_proba(*self._read_input(X)), self._columns_)
 
     @available_if(_inner_has("decision_function"))
@@ -128,7 +127,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         X = self._check_input(X)
         return self.estimator_.decision_function(X)
 
@@ -220,7 +219,7 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         X, verify = self._read_input(X)
         if is_net(self.estimator_):
             return self._decode(predict_proba(self.estimator_, X, verify=verify))

@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
-from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.exact._sisa_base import BaseSisa
@@ -147,7 +146,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         chains = self._chains_.values()
         columns = [self._encode(chain.classes) for chain in chains]
         weights = [chain.n_rows for chain in chains]
@@ -285,7 +284,7 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         return self._decode(self._combined(X, self._middle))
 
     def _middle(self, answers):

@@ -1,6 +1,7 @@
 """Combine models that know different classes, or give different numbers."""
 
 import numpy as np
+import torch
 
 __all__ = ["hard_votes", "vote"]
 
@@ -33,17 +34,28 @@ def vote(probas, columns, weights, n_classes):
     >>> vote([one, other], [np.array([0, 1]), np.array([0, 2])], [1, 1], 3).round(2)
     array([[0.38, 0.28, 0.34]])
     """
-    total, known = np.zeros((len(probas[0]), n_classes)), np.zeros(n_classes)
-    for proba, column, weight in zip(probas, columns, weights, strict=True):
-        if len(column) == n_classes:
-            total += np.multiply(proba, weight, dtype=np.float64)
-        else:
-            total[:, column] += np.multiply(proba, weight, dtype=np.float64)
+    total, known = _weighted_sum(probas, columns, weights, n_classes)
+    total = total.double()
+    if known.min() < known.max():
+        total /= torch.from_numpy(known)
+    # a product: sums over short rows take longer
+    total /= (total @ total.new_ones(n_classes))[:, None]
+    return total.numpy()
+
+
+def _weighted_sum(probas, columns, weights, n_classes):
+    """Sum of the models' probabilities, in the widest type among them, and of weights."""
+    tensors = [torch.from_numpy(proba) for proba in probas]
+    dtype = max((tensor.dtype for tensor in tensors), key=lambda dtype: dtype.itemsize)
+    total = torch.zeros(len(tensors[0]), n_classes, dtype=dtype)
+    known = np.zeros(n_classes)
+    for tensor, column, weight in zip(tensors, columns, weights, strict=True):
         known[column] += weight
-    total /= known
-    # a product: sums over short rows take several times as long
-    total /= (total @ np.ones(n_classes))[:, None]
-    return total
+        if len(column) == n_classes:
+            total.add_(tensor, alpha=weight)
+        else:
+            total[:, column] += weight * tensor
+    return total, known
 
 
 def hard_votes(proba):

@@ -1,5 +1,6 @@
 """Forward passes chunk by chunk: each chunk is converted and checked while it is in a cache."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +10,18 @@ from skorch import NeuralNet
 from sk_unlearn.nets._batches import as_tensor
 from sk_unlearn.nets._inspect import bare_module, embeds, net_dtype
 
-__all__ = ["ForwardPass", "Reader", "in_chunks", "net_device"]
+__all__ = ["ForwardPass", "Reader", "in_chunks"]
 
-# Input of one chunk on a CPU. What a chunk needs then stays in a core's caches from layer to
-# layer: against one pass over 10,000 rows a wide perceptron takes 0.6 to 0.7 times as long, a
-# small convolutional net half. Fewer rows read large weights too often, more gain nothing.
-_CACHE_BYTES, _FEWEST_ROWS, _MOST_ROWS = 3 * 2**19, 128, 2048
+# Input of one chunk on a CPU, so that what follows from it stays in the caches from layer to
+# layer: against one pass over 10,000 rows a wide perceptron takes 0.7 times as long, a small
+# convolutional net half. Fewer rows read the weights too often. Rows of several axes are
+# images and the like, of which layers make more numbers than they get.
+_FLAT_BYTES, _SHAPED_BYTES = 6 * 2**20, 3 * 2**19
+_FEWEST_ROWS, _MOST_ROWS = 128, 4096
 # ... and at most, which is what other devices get, where a launch costs more than a cache
 _MOST_BYTES = 16 * 2**20
+# Up to here a copy is cheaper than a forward pass of one row.
+_COPY_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,22 @@ class Reader:
     def of(cls, net):
         """The reader of a trained net."""
         module = bare_module(net.module_)
-        return cls(net_dtype(module), embeds(module), net_device(net))
+        first = next(module.parameters(), None)
+        device = torch.device(net.device or "cpu") if first is None else first.device
+        return cls(net_dtype(module), embeds(module), device)
 
     def __call__(self, rows, verify=None):
-        """Rows as a tensor on the net's device, which may share their memory."""
-        rows = as_tensor(rows, dtype=self.dtype, keep_integers=self.keep_integers)
+        """Rows as a tensor on the net's device, which may share their memory.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, ...)
+        verify : callable, default=None
+            Called with the tensor before it is sent to the device.
+        """
+        if type(rows) is not torch.Tensor or rows.dtype != self.dtype:
+            rows = as_tensor(rows, dtype=self.dtype, keep_integers=self.keep_integers)
+        rows = rows.detach().contiguous()
         if verify is not None:
             verify(rows)
         return rows.to(self.device)
@@ -64,7 +80,8 @@ class ForwardPass:
     """
 
     def __init__(self, net, link):
-        net.check_is_fitted()
+        if not hasattr(net, "module_"):
+            net.check_is_fitted()  # says so
         self.read = Reader.of(net)
         self._link = link
         self._infer = net.infer if _overrides_infer(net) else net.module_
@@ -73,17 +90,20 @@ class ForwardPass:
             net.module_.eval()
 
     def __call__(self, rows):
-        """Output for the rows that :attr:`read` gave, on the CPU.
-
-        The first chunk is a copy, which shows whether the module writes to its input: that
-        may be the caller's own memory, or what the next net reads.
-        """
-        own = rows if self._writes is False else rows.clone()
+        """Output for the rows that :attr:`read` gave, on the CPU."""
+        if self._writes is False:
+            return self._output(rows)
+        few = rows.nbytes <= _COPY_BYTES
+        own = rows.clone() if few or self._writes else rows[:1].clone()
         before = own._version
-        output = self._link(self._infer(own))
-        if self._writes is None:
-            self._writes = own._version != before
-        return output.cpu()
+        output = self._output(own)
+        # a module that writes to its input would write to the caller's own memory, or to what
+        # the next net reads
+        self._writes = self._writes or own._version != before
+        return output if len(own) == len(rows) else self(rows)
+
+    def _output(self, rows):
+        return self._link(self._infer(rows)).cpu()
 
 
 def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
@@ -107,43 +127,41 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     -------
     combined : ndarray of shape (n, ...)
     """
-    if not isinstance(X, (np.ndarray, torch.Tensor)):
-        X = as_tensor(X, dtype=passes[0].read.dtype, keep_integers=passes[0].read.keep_integers)
-    size, whole = chunk_size or _chunk_rows(passes, X), None
-    for start in range(0, max(len(X), 1), size):
-        rows = slice(start, start + size)
-        part = combine(_outputs(passes, X[rows], verify))
-        if size >= len(X):
-            return part
-        if whole is None:
-            whole = np.empty((len(X), *part.shape[1:]), part.dtype)
-        whole[rows] = part
+    X, whole = _sliceable(X), None
+    readers = list(dict.fromkeys(step.read for step in passes))
+    reads = [readers.index(step.read) for step in passes]
+    size = chunk_size or _chunk_rows(readers, X)
+    with torch.no_grad():
+        for start in range(0, max(len(X), 1), size):
+            rows = slice(start, start + size)
+            own = [read(X[rows], verify) for read in readers]
+            outputs = [step(own[i]).numpy() for step, i in zip(passes, reads, strict=True)]
+            part = combine(outputs)
+            if size >= len(X):
+                return part
+            if whole is None:
+                whole = np.empty((len(X), *part.shape[1:]), part.dtype)
+            whole[rows] = part
     return whole
 
 
-def _outputs(passes, rows, verify):
-    seen, outputs = {}, []
-    with torch.no_grad():
-        for step in passes:
-            if step.read not in seen:
-                seen[step.read] = step.read(rows, verify)
-            outputs.append(step(seen[step.read]).numpy())
-    return outputs
+def _sliceable(X):
+    """Rows that can be sliced: a tensor where torch can share the memory, else an array."""
+    if isinstance(X, torch.Tensor):
+        return X
+    if not isinstance(X, np.ndarray):
+        X = X.to_numpy()
+    shared = X.dtype in (np.float32, np.float64) and X.flags.writeable
+    return torch.from_numpy(X) if shared and X.flags.c_contiguous else X
 
 
-def net_device(net):
-    """Where a net computes."""
-    parameter = next(bare_module(net.module_).parameters(), None)
-    return torch.device(net.device or "cpu") if parameter is None else parameter.device
-
-
-def _chunk_rows(passes, X):
-    item = max(step.read.dtype.itemsize for step in passes)
-    row_bytes = max(1, X[:1].size if isinstance(X, np.ndarray) else X[:1].numel()) * item
+def _chunk_rows(readers, X):
+    row_bytes = max(1, math.prod(X.shape[1:])) * max(read.dtype.itemsize for read in readers)
     most = max(1, _MOST_BYTES // row_bytes)
-    if any(step.read.device.type != "cpu" for step in passes):
+    if any(read.device.type != "cpu" for read in readers):
         return most
-    return min(max(_CACHE_BYTES // row_bytes, _FEWEST_ROWS), _MOST_ROWS, most)
+    wanted = (_FLAT_BYTES if X.ndim <= 2 else _SHAPED_BYTES) // row_bytes
+    return min(max(wanted, _FEWEST_ROWS), _MOST_ROWS, most)
 
 
 def _overrides_infer(net):

@@ -109,8 +109,8 @@ def _proba_link(net):
 
 
 def _forward(net, X, link, chunk_size, verify=None):
-    net.check_is_fitted()
     if not is_array(X):
+        net.check_is_fitted()
         parts = [to_numpy(link(output)) for output in net.forward_iter(X)]
         return np.concatenate(parts)
     step = ForwardPass(net, link)
