@@ -22,7 +22,6 @@ from sk_unlearn.nets import (
     forget_trained_nets,
     held_out_rows,
     pin_split,
-    predict_proba,
     prepare,
     show_progress,
     to_tensors,
@@ -152,13 +151,11 @@ class BaseNetForget(BaseForgetEstimator):
         self._rows_of_class_ = np.bincount(self._encode(rows.y)) if self._classification else None
         self._rows_ = StoredRows.of(rows)
 
-    def _output(self, X):
-        """Probabilities or predictions of the net, one row or column for each of its outputs."""
+    def _ask(self, predict, X, *args):
+        """What a function of :mod:`sk_unlearn.nets` says of the net and unchecked rows."""
         self._check_is_fitted()
-        rows = open_net_input(self, X)
-        return predict_proba(
-            self.estimator_, rows.X, verify=rows.verify, chunk_size=self.chunk_size
-        )
+        rows, size = open_net_input(self, X), self.chunk_size
+        return predict(self.estimator_, rows.X, *args, verify=rows.verify, chunk_size=size)
 
     def _check_supported(self, net, rows, y, external):
         check_differentiable(net, rows.X, y, params=self.params)

@@ -2,7 +2,7 @@
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
-from sk_unlearn.nets import default_classifier, default_regressor
+from sk_unlearn.nets import default_classifier, default_regressor, predict_columns, predict_proba
 
 __all__ = ["PumaClassifier", "PumaRegressor"]
 
@@ -148,8 +148,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         -------
         y : ndarray of shape (n_samples,)
         """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        return self.classes_[self._ask(predict_columns, X, self._columns_)]
 
     def predict_proba(self, X):
         """Predict the probability of each class in ``classes_``.
@@ -162,7 +161,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        return restrict_columns(self._output(X), self._columns_)
+        return restrict_columns(self._ask(predict_proba, X), self._columns_)
 
     def _default_estimator(self, rows):
         return default_classifier(
@@ -260,7 +259,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        return self._decode(self._output(X))
+        return self._decode(self._ask(predict_proba, X))
 
     def _default_estimator(self, rows):
         return default_regressor(

@@ -11,7 +11,13 @@ from sk_unlearn._targets import (
 )
 from sk_unlearn.exact._retrain_base import BaseRetrain
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import default_classifier, default_regressor, is_net, predict_proba
+from sk_unlearn.nets import (
+    default_classifier,
+    default_regressor,
+    is_net,
+    predict_columns,
+    predict_proba,
+)
 
 __all__ = ["RetrainClassifier", "RetrainRegressor"]
 
@@ -93,6 +99,11 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         y : ndarray of shape (n_samples,)
         """
         self._check_is_fitted()
+        if is_net(self.estimator_):
+            X, verify = self._read_input(X)
+            return self.classes_[
+                predict_columns(self.estimator_, X, self._columns_, verify=verify)
+            ]
         if self._net_inside_ and hasattr(self.estimator_, "predict_proba"):
             return self.classes_[self.predict_proba(X).argmax(axis=1)]
         labels = self.estimator_.predict(self._check_input(X))

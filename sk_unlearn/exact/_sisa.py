@@ -5,7 +5,7 @@ from sklearn.dummy import DummyClassifier
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.exact._sisa_base import BaseSisa
-from sk_unlearn.exact._voting import hard_votes, vote
+from sk_unlearn.exact._voting import Vote, hard_votes
 from sk_unlearn.nets import (
     contains_net,
     default_classifier,
@@ -149,23 +149,21 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         self._check_is_fitted()
         chains = self._chains_.values()
         columns = [self._encode(chain.classes) for chain in chains]
-        weights = [chain.n_rows for chain in chains]
-        return self._combined(
-            X, lambda opinions: vote(opinions, columns, weights, len(self.classes_))
-        )
+        vote = Vote(columns, [chain.n_rows for chain in chains], len(self.classes_))
+        return vote.mean(self._combined(X, vote.count))
 
     def _of_net(self, chain, proba):
-        return self._counted(restrict_columns(proba, np.arange(len(chain.classes))))
+        return self._counted(_of_shard(proba, chain))
 
     def _of_model(self, chain, X):
         """Probabilities or votes of one model for the classes of its shard."""
-        model, n_known = chain.model, len(chain.classes)
+        model = chain.model
         if isinstance(model, DummyClassifier):
             return np.ones((num_samples(X), 1))
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
-            known = np.arange(n_known) if contains_net(model) else chain.classes
+            known = np.arange(len(chain.classes)) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
-        return self._counted(restrict_columns(model.predict_proba(X), np.arange(n_known)))
+        return self._counted(_of_shard(model.predict_proba(X), chain))
 
     def _counted(self, proba):
         return hard_votes(proba) if self.aggregation == "hard" else proba
@@ -191,6 +189,12 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
     def _default_estimator(self, rows, classes, size):
         net = default_classifier(n_features=rows.X[0].size, n_outputs=len(classes), n_rows=size)
         return net.set_params(lr=_SHARD_LR)
+
+
+def _of_shard(proba, chain):
+    """Without the outputs of a net that stand for no class of its shard."""
+    n_known = len(chain.classes)
+    return proba if proba.shape[1] == n_known else restrict_columns(proba, np.arange(n_known))
 
 
 class SisaRegressor(ForgetRegressorMixin, BaseSisa):

@@ -15,6 +15,7 @@ from sk_unlearn.nets._inspect import (
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
 from sk_unlearn.nets._predict import (
+    predict_columns,
     predict_proba,
     predict_proba_each,
     predict_scores,
@@ -59,6 +60,7 @@ __all__ = [
     "net_state",
     "pack_nets",
     "pin_split",
+    "predict_columns",
     "predict_proba",
     "predict_proba_each",
     "predict_scores",

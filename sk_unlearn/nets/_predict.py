@@ -2,13 +2,20 @@
 
 import numpy as np
 from skorch.utils import to_numpy
+from torch import nn
 
 from sk_unlearn.nets._batches import as_tensor, is_array
 from sk_unlearn.nets._criteria import first_output, links, wants_labels
 from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks
 from sk_unlearn.nets._inspect import bare_module
 
-__all__ = ["predict_proba", "predict_proba_each", "predict_scores", "to_tensors"]
+__all__ = [
+    "predict_columns",
+    "predict_proba",
+    "predict_proba_each",
+    "predict_scores",
+    "to_tensors",
+]
 
 
 def to_tensors(net, X, y=None):
@@ -76,6 +83,37 @@ def predict_proba(net, X, *, verify=None, chunk_size=None):
     proba : ndarray of shape (n, K), or of the shape of the output
     """
     return _forward(net, X, _proba_link(net), chunk_size, verify)
+
+
+def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
+    """Likeliest of some outputs of a trained net, the first of equals.
+
+    Logits are compared as they are: their softmax would not change the order, but for
+    numbers next to each other, which it may make equal.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+    X : array-like of shape (n, ...)
+    columns : ndarray of shape (n_columns,), int
+        Distinct, ascending.
+    verify, chunk_size : optional
+        As those of :func:`predict_proba`.
+
+    Returns
+    -------
+    positions : ndarray of shape (n,), int64
+        In ``columns``.
+    """
+    auto = not (net.predict_nonlinearity is None or callable(net.predict_nonlinearity))
+    logits = auto and isinstance(bare_module(net.criterion_), nn.CrossEntropyLoss)
+    step = ForwardPass(net, first_output if logits else _proba_link(net))
+
+    def likeliest(outputs):
+        (output,) = outputs
+        return (output if len(columns) == output.shape[1] else output[:, columns]).argmax(axis=1)
+
+    return in_chunks([step], X, likeliest, verify=verify, chunk_size=chunk_size)
 
 
 def predict_proba_each(nets, X, combine, *, verify=None, chunk_size=None):
