@@ -3,7 +3,7 @@
 from sk_unlearn.nets._adapter import rowwise_model, weight_decay, with_parameters
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
 from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
-from sk_unlearn.nets._density import DensityNet, default_density
+from sk_unlearn.nets._density import DensityNet, default_density, score_samples_each
 from sk_unlearn.nets._differentiable import check_differentiable
 from sk_unlearn.nets._inspect import (
     carries_training,
@@ -70,6 +70,7 @@ __all__ = [
     "read_state",
     "resume_training",
     "rowwise_model",
+    "score_samples_each",
     "show_progress",
     "stack_tensors",
     "to_tensors",

@@ -127,8 +127,8 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     -------
     combined : ndarray of shape (n, ...)
     """
-    X, whole = _sliceable(X), None
-    readers = list(dict.fromkeys(step.read for step in passes))
+    readers, whole = list(dict.fromkeys(step.read for step in passes)), None
+    X = _sliceable(X, readers[0])
     reads = [readers.index(step.read) for step in passes]
     size = chunk_size or _chunk_rows(readers, X)
     with torch.no_grad():
@@ -145,12 +145,12 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     return whole
 
 
-def _sliceable(X):
+def _sliceable(X, read):
     """Rows that can be sliced: a tensor where torch can share the memory, else an array."""
     if isinstance(X, torch.Tensor):
         return X
     if not isinstance(X, np.ndarray):
-        X = X.to_numpy()
+        return as_tensor(X, dtype=read.dtype, keep_integers=read.keep_integers)
     shared = X.dtype in (np.float32, np.float64) and X.flags.writeable
     return torch.from_numpy(X) if shared and X.flags.c_contiguous else X
 

@@ -65,6 +65,7 @@ def test_votes_are_weighted_means_over_the_models_that_know_a_class():
             )
             expected[row, label] = total / sum(weights[i] for i in know)
     expected /= expected.sum(axis=1, keepdims=True)
+    vote = Vote(columns, weights, 3)
     np.testing.assert_allclose(vote.mean(vote.count(probas)), expected)
 
 
