@@ -153,7 +153,6 @@ class BaseNetForget(BaseForgetEstimator):
 
     def _ask(self, predict, X, *args):
         """What a function of :mod:`sk_unlearn.nets` says of the net and unchecked rows."""
-        self._check_is_fitted()
         rows, size = open_net_input(self, X), self.chunk_size
         return predict(self.estimator_, rows.X, *args, verify=rows.verify, chunk_size=size)
 

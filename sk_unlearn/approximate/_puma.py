@@ -148,6 +148,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         -------
         y : ndarray of shape (n_samples,)
         """
+        self._check_is_fitted()
         return self.classes_[self._ask(predict_columns, X, self._columns_)]
 
     def predict_proba(self, X):
@@ -161,6 +162,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
+        self._check_is_fitted()
         return restrict_columns(self._ask(predict_proba, X), self._columns_)
 
     def _default_estimator(self, rows):
@@ -259,6 +261,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
+        self._check_is_fitted()
         return self._decode(self._ask(predict_proba, X))
 
     def _default_estimator(self, rows):
