@@ -145,13 +145,15 @@ def predict(results):
             r["n_rows"],
             r["seconds"]["ours"] * 1e3,
             r["ratio"],
+            r.get("ratio_labels", ""),
             "1.05" if r["n_rows"] >= 10_000 else "",
             r["accuracy"],
         )
         for r in results
     ]
-    heads = ("Estimator", "Data", "Nets", "Rows", "ms", "Times the bare nets", "Aim", "Accuracy")
-    return table(heads, rows)
+    proba, labels = "``predict_proba``", "``predict``"
+    heads = ("Estimator", "Data", "Nets", "Rows", f"ms of {proba}", "Times the bare nets")
+    return table((*heads, f"The same for {labels}", "Aim", "Accuracy"), rows)
 
 
 def parallel(results):

@@ -33,6 +33,7 @@ def restrict_columns(proba, columns):
     ----------
     proba : ndarray of shape (n_rows, n_outputs)
     columns : ndarray of int
+        Distinct, ascending.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def restrict_columns(proba, columns):
         Rows sum to one; uniform where the kept columns hold nothing.
     """
     if len(columns) == proba.shape[1]:
-        return proba[:, columns]
+        return proba if columns[-1] == len(columns) - 1 else proba[:, columns]
     kept = proba[:, columns]
     total = kept.sum(axis=1, keepdims=True)
     return np.where(total > 0, kept / np.where(total > 0, total, 1), 1 / len(columns))

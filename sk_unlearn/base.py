@@ -209,6 +209,11 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_rows_")
 
+    def _check_is_fitted(self):
+        # scikit-learn asks for the tags first, which take as long as a small net
+        if not hasattr(self, "_rows_"):
+            check_is_fitted(self)
+
     @property
     def _is_adopted(self):
         return isinstance(self.estimator, FrozenEstimator)

@@ -29,7 +29,7 @@ from sk_unlearn.nets import (
 )
 from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import ForgetCost
-from sk_unlearn.utils._inputs import check_net_training_data
+from sk_unlearn.utils._inputs import check_net_training_data, open_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval
 
@@ -150,6 +150,11 @@ class BaseNetForget(BaseForgetEstimator):
         self._class_counts_ = np.bincount(y[train]) if self._classification else None
         self._rows_of_class_ = np.bincount(self._encode(rows.y)) if self._classification else None
         self._rows_ = StoredRows.of(rows)
+
+    def _ask(self, predict, X, *args):
+        """What a function of :mod:`sk_unlearn.nets` says of the net and unchecked rows."""
+        rows, size = open_net_input(self, X), self.chunk_size
+        return predict(self.estimator_, rows.X, *args, verify=rows.verify, chunk_size=size)
 
     def _check_supported(self, net, rows, y, external):
         check_differentiable(net, rows.X, y, params=self.params)

@@ -1,11 +1,8 @@
 """PUMA: performance unchanged model augmentation for training-data removal."""
 
-from sklearn.utils.validation import check_is_fitted
-
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
-from sk_unlearn.nets import default_classifier, default_regressor, predict_proba
-from sk_unlearn.utils._inputs import check_net_input
+from sk_unlearn.nets import default_classifier, default_regressor, predict_columns, predict_proba
 
 __all__ = ["PumaClassifier", "PumaRegressor"]
 
@@ -151,8 +148,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         -------
         y : ndarray of shape (n_samples,)
         """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        self._check_is_fitted()
+        return self.classes_[self._ask(predict_columns, X, self._columns_)]
 
     def predict_proba(self, X):
         """Predict the probability of each class in ``classes_``.
@@ -165,10 +162,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self)
-        X = check_net_input(self, X)
-        proba = predict_proba(self.estimator_, X, chunk_size=self.chunk_size)
-        return restrict_columns(proba, self._columns_)
+        self._check_is_fitted()
+        return restrict_columns(self._ask(predict_proba, X), self._columns_)
 
     def _default_estimator(self, rows):
         return default_classifier(
@@ -266,9 +261,8 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        check_is_fitted(self)
-        X = check_net_input(self, X)
-        return self._decode(predict_proba(self.estimator_, X, chunk_size=self.chunk_size))
+        self._check_is_fitted()
+        return self._decode(self._ask(predict_proba, X))
 
     def _default_estimator(self, rows):
         return default_regressor(

@@ -2,11 +2,12 @@
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn._targets import ForgetClassifierMixin
 from sk_unlearn.exact._arcane_base import BaseArcane
 from sk_unlearn.exact._one_class import calibrated
+from sk_unlearn.nets import DensityNet, score_samples_each
+from sk_unlearn.utils._inputs import open_net_input
 
 __all__ = ["ArcaneEnsembleClassifier"]
 
@@ -181,18 +182,31 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
             class score lower, in many dimensions by several: take a threshold from
             held-out rows.
         """
-        standard = [calibrated(s, c.summary, "standard") for s, c in self._raw_scores(X)]
-        return np.max(standard, axis=0)
+        return self._calibrated(self._raw_scores(X), "standard").max(axis=1)
 
     def _scores(self, X):
-        raw, kind = self._raw_scores(X), self._recipe_.calibration
-        scores = np.stack([calibrated(s, chain.summary, kind) for s, chain in raw], axis=1)
+        scores = self._calibrated(self._raw_scores(X), self._recipe_.calibration)
         # kernels of finite reach: where no class has any density, the prior decides
         scores[np.isneginf(scores).all(axis=1)] = 0.0
         return scores + self.class_log_prior_
 
+    def _calibrated(self, raw, kind):
+        for column, chain in zip(raw.T, self._chains_.values(), strict=True):
+            column[:] = calibrated(column, chain.summary, kind)
+        return raw
+
     def _raw_scores(self, X):
-        """What each class's model says about each row, with its chain."""
-        check_is_fitted(self)
-        X, chains = self._check_input(X), self._chains_.values()
-        return [(np.asarray(c.model.score_samples(X), dtype=np.float64), c) for c in chains]
+        """What each class's model says about each row, shape (n_samples, n_classes)."""
+        self._check_is_fitted()
+        models = [chain.model for chain in self._chains_.values()]
+        if all(
+            getattr(type(m), "score_samples", None) is DensityNet.score_samples for m in models
+        ):
+            rows = open_net_input(self, X)
+            return score_samples_each(models, rows.X, _columns, verify=rows.verify)
+        X = self._check_input(X)
+        return _columns([np.asarray(m.score_samples(X), dtype=np.float64) for m in models])
+
+
+def _columns(scores):
+    return np.stack(scores, axis=1)

@@ -11,7 +11,13 @@ from sk_unlearn._targets import (
 )
 from sk_unlearn.exact._retrain_base import BaseRetrain
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import default_classifier, default_regressor, is_net, predict_proba
+from sk_unlearn.nets import (
+    default_classifier,
+    default_regressor,
+    is_net,
+    predict_columns,
+    predict_proba,
+)
 
 __all__ = ["RetrainClassifier", "RetrainRegressor"]
 
@@ -92,12 +98,18 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         -------
         y : ndarray of shape (n_samples,)
         """
-        X = self._check_input(X)
+        self._check_is_fitted()
+        if is_net(self.estimator_):
+            X, verify = self._read_input(X)
+            return self.classes_[
+                predict_columns(self.estimator_, X, self._columns_, verify=verify)
+            ]
+        if self._net_inside_ and hasattr(self.estimator_, "predict_proba"):
+            return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        labels = self.estimator_.predict(self._check_input(X))
         if not self._net_inside_:
-            return self.estimator_.predict(X)
-        if not hasattr(self.estimator_, "predict_proba"):
-            return self.classes_[np.searchsorted(self._columns_, self.estimator_.predict(X))]
-        return self.classes_[self._proba(X).argmax(axis=1)]
+            return labels
+        return self.classes_[np.searchsorted(self._columns_, labels)]
 
     @available_if(_inner_has("predict_proba"))
     def predict_proba(self, X):
@@ -111,7 +123,8 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        return self._proba(self._check_input(X))
+        self._check_is_fitted()
+        return restrict_columns(self._full_proba(*self._read_input(X)), self._columns_)
 
     @available_if(_inner_has("decision_function"))
     def decision_function(self, X):
@@ -125,16 +138,14 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
+        self._check_is_fitted()
         X = self._check_input(X)
         return self.estimator_.decision_function(X)
 
-    def _proba(self, X):
-        return restrict_columns(self._full_proba(X), self._columns_)
-
-    def _full_proba(self, X):
+    def _full_proba(self, X, verify=None):
         # an adopted net has skorch's own data path, which does not cast X to its dtype
         return (
-            predict_proba(self.estimator_, X)
+            predict_proba(self.estimator_, X, verify=verify)
             if is_net(self.estimator_)
             else self.estimator_.predict_proba(X)
         )
@@ -219,9 +230,10 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        X = self._check_input(X)
+        self._check_is_fitted()
+        X, verify = self._read_input(X)
         if is_net(self.estimator_):
-            return self._decode(predict_proba(self.estimator_, X))
+            return self._decode(predict_proba(self.estimator_, X, verify=verify))
         prediction = self.estimator_.predict(X)
         return self._decode(prediction) if self._net_inside_ else prediction
 

@@ -7,9 +7,10 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._wrapped import BaseExact, nets_in_turn, seeded
-from sk_unlearn.nets import contains_net, fit_net, prepare, show_progress
+from sk_unlearn.nets import contains_net, fit_net, is_net, prepare, show_progress
 from sk_unlearn.nets._inspect import refused_fit_params
 from sk_unlearn.receipts import ForgetCost
+from sk_unlearn.utils._inputs import open_net_input
 
 __all__ = ["BaseRetrain"]
 
@@ -77,3 +78,10 @@ class BaseRetrain(BaseExact):
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes(self.estimator_)
+
+    def _read_input(self, X):
+        """Rows to predict, with what checks them where a net reads them, or checked and None."""
+        if not is_net(self.estimator_):
+            return self._check_input(X), None
+        rows = open_net_input(self, X)
+        return rows.X, rows.verify

@@ -2,18 +2,15 @@
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
-from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.exact._sisa_base import BaseSisa
-from sk_unlearn.exact._voting import hard_votes, vote
+from sk_unlearn.exact._voting import Vote, hard_votes
 from sk_unlearn.nets import (
     contains_net,
     default_classifier,
     default_regressor,
     find_nets,
-    is_net,
-    predict_proba,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
 
@@ -149,25 +146,26 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self)
-        X, chains = self._check_input(X), list(self._chains_.values())
-        return vote(
-            (self._opinion(chain, X) for chain in chains),
-            (self._encode(chain.classes) for chain in chains),
-            (chain.n_rows for chain in chains),
-            len(self.classes_),
-        )
+        self._check_is_fitted()
+        chains = self._chains_.values()
+        columns = [self._encode(chain.classes) for chain in chains]
+        vote = Vote(columns, [chain.n_rows for chain in chains], len(self.classes_))
+        return vote.mean(self._combined(X, vote.count))
 
-    def _opinion(self, chain, X):
+    def _of_net(self, chain, proba):
+        return self._counted(_of_shard(proba, chain))
+
+    def _of_model(self, chain, X):
         """Probabilities or votes of one model for the classes of its shard."""
-        model, n_known = chain.model, len(chain.classes)
+        model = chain.model
         if isinstance(model, DummyClassifier):
             return np.ones((num_samples(X), 1))
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
-            known = np.arange(n_known) if contains_net(model) else chain.classes
+            known = np.arange(len(chain.classes)) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
-        proba = predict_proba(model, X) if is_net(model) else model.predict_proba(X)
-        proba = restrict_columns(proba, np.arange(n_known))
+        return self._counted(_of_shard(model.predict_proba(X), chain))
+
+    def _counted(self, proba):
         return hard_votes(proba) if self.aggregation == "hard" else proba
 
     def _check_steps(self):
@@ -191,6 +189,12 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
     def _default_estimator(self, rows, classes, size):
         net = default_classifier(n_features=rows.X[0].size, n_outputs=len(classes), n_rows=size)
         return net.set_params(lr=_SHARD_LR)
+
+
+def _of_shard(proba, chain):
+    """Without the outputs of a net that stand for no class of its shard."""
+    n_known = len(chain.classes)
+    return proba if proba.shape[1] == n_known else restrict_columns(proba, np.arange(n_known))
 
 
 class SisaRegressor(ForgetRegressorMixin, BaseSisa):
@@ -284,15 +288,20 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        check_is_fitted(self)
-        X, chains = self._check_input(X), list(self._chains_.values())
-        each = np.array([self._answer(chain.model, X) for chain in chains], dtype=np.float64)
-        if self.aggregation == "median":
-            return self._decode(np.median(each, axis=0))
-        return self._decode(np.average(each, axis=0, weights=[c.n_rows for c in chains]))
+        self._check_is_fitted()
+        return self._decode(self._combined(X, self._middle))
 
-    def _answer(self, model, X):
-        return predict_proba(model, X) if is_net(model) else model.predict(X)
+    def _middle(self, answers):
+        each = np.array(answers, dtype=np.float64)
+        if self.aggregation == "median":
+            return np.median(each, axis=0)
+        return np.average(each, axis=0, weights=[c.n_rows for c in self._chains_.values()])
+
+    def _of_net(self, chain, prediction):
+        return prediction
+
+    def _of_model(self, chain, X):
+        return chain.model.predict(X)
 
     def _default_estimator(self, rows, classes, size):
         n_outputs = 1 if rows.y.ndim == 1 else rows.y.shape[1]

@@ -1,6 +1,7 @@
 """Shards and slices: how SISA places rows and trains each shard."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -20,7 +21,8 @@ from sk_unlearn.exact._learners import (
 from sk_unlearn.exact._placement import keyed_bins, placement_keys
 from sk_unlearn.exact._stacks import reason_alone, size_reason
 from sk_unlearn.exact._wrapped import seeded
-from sk_unlearn.nets import contains_net, is_net, prepare
+from sk_unlearn.nets import contains_net, is_net, predict_proba, predict_proba_each, prepare
+from sk_unlearn.utils._inputs import open_net_input
 from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
 
@@ -175,3 +177,44 @@ class BaseSisa(BaseEnsemble):
             chains[shard].alone if shard in chains else None
             for shard in range(self._recipe_.n_shards)
         ]
+
+    def _combined(self, X, combine):
+        """Ask every model about each row.
+
+        Nets take turns while a chunk of rows is in the cache, if all models are nets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+        combine : callable
+            Maps the list of all answers for some rows, in the order of ``_chains_``, to one.
+
+        Returns
+        -------
+        combined : ndarray of shape (n_samples, ...)
+        """
+        chains = self._chains_.values()
+        nets = [chain.model for chain in chains if is_net(chain.model)]
+        if len(nets) < len(chains):
+            X = self._check_input(X)
+            return combine([self._answer(chain, X) for chain in chains])
+        rows = open_net_input(self, X)
+        return predict_proba_each(
+            nets,
+            rows.X,
+            lambda outputs: combine(list(map(self._of_net, chains, outputs))),
+            verify=rows.verify,
+        )
+
+    def _answer(self, chain, X):
+        if is_net(chain.model):
+            return self._of_net(chain, predict_proba(chain.model, X))
+        return self._of_model(chain, X)
+
+    @abstractmethod
+    def _of_net(self, chain, output):
+        """What the output of a chain's net says."""
+
+    @abstractmethod
+    def _of_model(self, chain, X):
+        """What a chain's model says, which is no net."""

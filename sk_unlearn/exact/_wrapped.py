@@ -7,7 +7,6 @@ from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d, get_tags, indexable
-from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.nets import contains_net
@@ -84,7 +83,6 @@ class BaseExact(BaseForgetEstimator):
                 )
 
     def _check_input(self, X):
-        check_is_fitted(self)
         # as fit found it: the parameter may have been changed since
         return check_net_input(self, X) if hasattr(self, "_row_shape_") else X
 

@@ -3,7 +3,7 @@
 from sk_unlearn.nets._adapter import rowwise_model, weight_decay, with_parameters
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
 from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
-from sk_unlearn.nets._density import DensityNet, default_density
+from sk_unlearn.nets._density import DensityNet, default_density, score_samples_each
 from sk_unlearn.nets._differentiable import check_differentiable
 from sk_unlearn.nets._inspect import (
     carries_training,
@@ -14,7 +14,13 @@ from sk_unlearn.nets._inspect import (
 )
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
-from sk_unlearn.nets._predict import predict_proba, predict_scores, to_tensors
+from sk_unlearn.nets._predict import (
+    predict_columns,
+    predict_proba,
+    predict_proba_each,
+    predict_scores,
+    to_tensors,
+)
 from sk_unlearn.nets._prepare import prepare
 from sk_unlearn.nets._progress import show_progress
 from sk_unlearn.nets._resume import net_state, resume_training
@@ -54,7 +60,9 @@ __all__ = [
     "net_state",
     "pack_nets",
     "pin_split",
+    "predict_columns",
     "predict_proba",
+    "predict_proba_each",
     "predict_scores",
     "predict_stacked",
     "prepare",
@@ -62,6 +70,7 @@ __all__ = [
     "read_state",
     "resume_training",
     "rowwise_model",
+    "score_samples_each",
     "show_progress",
     "stack_tensors",
     "to_tensors",

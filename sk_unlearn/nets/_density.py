@@ -6,12 +6,14 @@ from skorch import NeuralNet
 from torch import nn
 
 from sk_unlearn.nets._batches import as_tensor
+from sk_unlearn.nets._forward import ForwardPass, in_chunks
 from sk_unlearn.nets._inspect import bare_module, net_dtype
 from sk_unlearn.nets._mixture import MixtureDensity
+from sk_unlearn.nets._mixture_scores import CompressedReader, MixtureScores
 
-__all__ = ["DensityNet", "NegativeLogDensity", "default_density"]
+__all__ = ["DensityNet", "NegativeLogDensity", "default_density", "score_samples_each"]
 
-_CHUNK = 4096  # rows scored at a time: bounds memory
+_CHUNK = 1024  # rows scored at a time, so that what follows from them stays in the caches
 _MANY_FEATURES = 256
 
 
@@ -89,15 +91,50 @@ class DensityNet(NeuralNet):
             In nats; the features' units are those of ``X``.
         """
         self.check_is_fitted(["module_"])
-        module = self.module_.eval()
-        rows = as_tensor(X, dtype=net_dtype(bare_module(module)))
+        return score_samples_each([self], X, lambda scores: scores[0])
+
+
+def score_samples_each(nets, X, combine, *, verify=None):
+    """Combine the log-densities of several nets.
+
+    Parameters
+    ----------
+    nets : sequence of DensityNet
+        Trained. Mixtures of one compression share the compressed rows.
+    X : array-like of shape (n_samples, ...)
+    combine : callable
+        Maps the list of the nets' log-densities for some of the rows, ndarrays of shape
+        (n_chunk,), float64, to one array of as many rows.
+    verify : callable, default=None
+        Called with each chunk of rows as a CPU tensor; raises to refuse it.
+
+    Returns
+    -------
+    combined : ndarray of shape (n_samples, ...)
+    """
+    if not len(X):
+        return combine([np.empty(0) for _ in nets])
+    passes = [_scoring(net) for net in nets]
+    return in_chunks(passes, X, combine, verify=verify, chunk_size=_CHUNK)
+
+
+def _scoring(net):
+    if type(net.module_) is MixtureDensity:
+        return _MixturePass(net)
+    return ForwardPass(net, lambda scores: scores.reshape(-1).double())
+
+
+class _MixturePass:
+    """What :class:`ForwardPass` is to other modules."""
+
+    def __init__(self, net):
+        self.read = CompressedReader.of(net)
+        net.module_.eval()
         with torch.no_grad():
-            parts = [
-                module(part.to(self.device)).reshape(-1).double().cpu().numpy()
-                for part in rows.split(_CHUNK)
-                if len(part)
-            ]
-        return np.concatenate([np.empty(0), *parts])
+            self._scores = MixtureScores(net.module_)
+
+    def __call__(self, compressed):
+        return self._scores(compressed).cpu()
 
 
 def default_density(*, n_features, device=None):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-__all__ = ["RunningGaussian", "gaussian_log_density"]
+__all__ = ["RunningGaussian", "gaussian_log_density", "inverse_cholesky"]
 
 _EXACT = 256  # features up to which the scatter matrix is decomposed as a whole
 _OVERSAMPLING, _POWER_ITERATIONS = 8, 2
@@ -143,6 +143,13 @@ def gaussian_log_density(rows, mean, covariance):
     white = torch.linalg.solve_triangular(cholesky, (rows - mean).T, upper=False)
     log_det = 2 * cholesky.diagonal().log().sum()
     return -0.5 * (white.square().sum(dim=0) + log_det + rows.shape[1] * math.log(2 * math.pi))
+
+
+def inverse_cholesky(covariances):
+    """Lower-triangular A with A S A' = I, for one or a batch of S."""
+    eye = torch.eye(covariances.shape[-1], dtype=covariances.dtype, device=covariances.device)
+    cholesky = torch.linalg.cholesky(covariances)
+    return torch.linalg.solve_triangular(cholesky, eye.expand_as(cholesky), upper=False)
 
 
 def _leading(factor, rank):

@@ -69,7 +69,7 @@ def contains_net(estimator):
 
 def is_net(estimator):
     """Whether an estimator is a skorch net itself, not something around one."""
-    return next(find_nets(estimator), None) is estimator
+    return isinstance(estimator, NeuralNet)
 
 
 def carries_training(estimator):

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import nn
 
-from sk_unlearn.nets._gaussian import RunningGaussian, gaussian_log_density
+from sk_unlearn.nets._gaussian import RunningGaussian, gaussian_log_density, inverse_cholesky
+from sk_unlearn.nets._mixture_scores import MixtureScores, compress
 
 __all__ = ["MixtureDensity"]
 
@@ -110,11 +111,7 @@ class MixtureDensity(nn.Module):
         -------
         log_density : Tensor of shape (n,), float64
         """
-        rows, log_slopes = self._compress(X)
-        y = (rows - self.origin) @ self.frame.T
-        mixture = torch.logsumexp(self._component_log_densities(y), dim=1)
-        marginal = gaussian_log_density(y, *self._marginal())
-        return self.gaussian.log_density(rows) + mixture - marginal + log_slopes
+        return MixtureScores(self)(compress(X, self.compression))
 
     @torch.no_grad()
     def start_block(self, X):
@@ -131,14 +128,18 @@ class MixtureDensity(nn.Module):
             One pass. Returns the mean log-density of the block before it. Cost of a pass over
             n rows with K components in q directions: O(n K q² + K q³).
         """
-        rows, log_slopes = self._compress(X)
+        rows, log_slopes = compress(X, self.compression)
+        if rows.shape[1] != len(self.origin):
+            raise ValueError(
+                f"X must have {len(self.origin)} features, as in training, got {rows.shape[1]}."
+            )
         if len(rows) == 0 or not torch.isfinite(rows).all():
             raise ValueError(f"X must hold at least one row and be finite, got {len(rows)} rows.")
         first = not self.gaussian.count
         self.gaussian.update(rows)
         if first:
             self._set_frame()
-        mean, covariance = self._marginal()
+        mean, covariance = self.marginal()
         if first or len(self.sums) == 1:
             self._reset_components()
         y = (rows - self.origin) @ self.frame.T
@@ -158,59 +159,41 @@ class MixtureDensity(nn.Module):
 
         return step
 
-    def _compress(self, X):
-        rows = X.reshape(len(X), math.prod(X.shape[1:])).to(torch.float64)
-        if rows.shape[1] != len(self.origin):
-            raise ValueError(
-                f"X must have {len(self.origin)} features, as in training, got {rows.shape[1]}."
-            )
-        scaled = self.compression * rows
-        # hypot: the square of a large value would overflow
-        log_slopes = -torch.hypot(scaled, torch.ones_like(scaled)).log().sum(dim=1)
-        return torch.asinh(scaled) / self.compression, log_slopes
-
     def _set_frame(self):
         q = len(self.frame)
         variances = self.gaussian.variances()[0][:q]
         self.frame.copy_(self.gaussian.directions[:q] / variances.sqrt()[:, None])
         self.origin.copy_(self.gaussian.mean)
 
-    def _marginal(self):
-        """Mean and covariance of the coordinates y under the Gaussian."""
+    def marginal(self):
+        """Mean, shape (q,), and covariance of the coordinates y under the Gaussian."""
         mean = self.frame @ (self.gaussian.mean - self.origin)
         return mean, self.gaussian.covariance(self.frame)
 
     @torch.no_grad()
     def _reset_components(self):
-        mean, covariance = self._marginal()
+        mean, covariance = self.marginal()
         self.means.copy_(mean.expand_as(self.means))
-        self.whiteners.copy_(_inverse_cholesky(covariance).expand_as(self.whiteners))
+        self.whiteners.copy_(inverse_cholesky(covariance).expand_as(self.whiteners))
         self.log_weights.fill_(-math.log(len(self.means)))
 
     def _first_shares(self, y, mean, covariance):
         """Memberships in components around points drawn from the Gaussian."""
         draws = torch.randn(*self.means.shape, dtype=y.dtype).to(y.device)
         means = mean + math.sqrt(_SPREAD) * draws @ torch.linalg.cholesky(covariance).T
-        whiten = _inverse_cholesky((1 - _SPREAD) * covariance)
+        whiten = inverse_cholesky((1 - _SPREAD) * covariance)
         return torch.softmax(-0.5 * torch.cdist(y @ whiten.T, means @ whiten.T).square(), dim=1)
 
-    def _constants(self):
+    def constants(self):
         """Log of w_k and of the normalising constant of N(m_k, S_k), shape (n_components,)."""
         log_dets = self.whiteners.diagonal(dim1=1, dim2=2).log().sum(dim=1)
         return self.log_weights + log_dets - 0.5 * self.means.shape[1] * math.log(2 * math.pi)
 
-    def _component_log_densities(self, y):
-        """Log of w_k N(y; m_k, S_k), shape (n, n_components)."""
-        k, q = self.means.shape
-        offsets = torch.bmm(self.whiteners, self.means[:, :, None]).squeeze(2)
-        white = (y @ self.whiteners.reshape(k * q, q).T).view(-1, k, q) - offsets
-        return self._constants() - 0.5 * white.square().sum(dim=2)
-
     def _quadratic_forms(self):
-        """The same as coefficients of y y' and of y, and a constant, one row a component."""
+        """Log of w_k N(y; m_k, S_k): coefficients of y y' and of y, and a constant, for each k."""
         precisions = torch.bmm(self.whiteners.mT, self.whiteners)
         linear = torch.bmm(precisions, self.means[:, :, None]).squeeze(2)
-        constants = self._constants() - 0.5 * (linear * self.means).sum(dim=1)
+        constants = self.constants() - 0.5 * (linear * self.means).sum(dim=1)
         return -0.5 * precisions.flatten(1), linear, constants
 
     def _maximise(self, sums, mean, covariance):
@@ -223,7 +206,7 @@ class MixtureDensity(nn.Module):
         prior = _PRIOR_ROWS * (1 - _SPREAD) * covariance
         self.means.copy_(means)
         self.whiteners.copy_(
-            _inverse_cholesky((scatter + prior) / (count[:, :, None] + _PRIOR_ROWS))
+            inverse_cholesky((scatter + prior) / (count[:, :, None] + _PRIOR_ROWS))
         )
         weights = count[:, 0] + _PRIOR_MEAN_ROWS
         self.log_weights.copy_((weights / weights.sum()).log())
@@ -257,10 +240,3 @@ class _Moments:
 def _with_products(y):
     products = (y[:, :, None] * y[:, None, :]).flatten(1)
     return torch.cat([products, y, torch.ones_like(y[:, :1])], dim=1)
-
-
-def _inverse_cholesky(covariances):
-    """Lower-triangular A with A S A' = I, for one or a batch of S."""
-    eye = torch.eye(covariances.shape[-1], dtype=covariances.dtype, device=covariances.device)
-    cholesky = torch.linalg.cholesky(covariances)
-    return torch.linalg.solve_triangular(cholesky, eye.expand_as(cholesky), upper=False)

@@ -1,18 +1,21 @@
 """Forward passes of a trained net over an array, without skorch's iterator."""
 
 import numpy as np
-import torch
-from skorch import NeuralNet
 from skorch.utils import to_numpy
+from torch import nn
 
 from sk_unlearn.nets._batches import as_tensor, is_array
 from sk_unlearn.nets._criteria import first_output, links, wants_labels
-from sk_unlearn.nets._inspect import bare_module, embeds, net_dtype
+from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks
+from sk_unlearn.nets._inspect import bare_module
 
-__all__ = ["predict_proba", "predict_scores", "to_tensors"]
-
-# Input of one chunk: within 4 % of one pass over everything, and bounded in memory.
-_CHUNK_BYTES = 16 * 2**20
+__all__ = [
+    "predict_columns",
+    "predict_proba",
+    "predict_proba_each",
+    "predict_scores",
+    "to_tensors",
+]
 
 
 def to_tensors(net, X, y=None):
@@ -31,12 +34,11 @@ def to_tensors(net, X, y=None):
     X : Tensor
     y : Tensor or None
     """
-    module = bare_module(net.module_)
-    dtype, device = net_dtype(module), _device(module, net)
-    X = as_tensor(X, dtype=dtype, keep_integers=embeds(module)).to(device)
+    read = Reader.of(net)
+    X = read(X)
     if y is not None:
         labels = wants_labels(bare_module(net.criterion_))
-        y = as_tensor(y, dtype=dtype, keep_integers=labels).to(device)
+        y = as_tensor(y, dtype=read.dtype, keep_integers=labels).to(read.device)
     return X, y
 
 
@@ -50,7 +52,8 @@ def predict_scores(net, X, *, chunk_size=None):
     X : array-like of shape (n, ...)
         Dicts and lists of arrays go through skorch's own iterator.
     chunk_size : int, default=None
-        Rows in one forward pass; None takes 16 MiB of input.
+        Rows in one forward pass; None takes what fits a core's caches on a CPU, between 128
+        and 2048 rows, and 16 MiB of input elsewhere.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def predict_scores(net, X, *, chunk_size=None):
     return _forward(net, X, first_output, chunk_size)
 
 
-def predict_proba(net, X, *, chunk_size=None):
+def predict_proba(net, X, *, verify=None, chunk_size=None):
     """Class probabilities (or predictions of a regressor) of a trained net.
 
     Softmax of logits, two columns for one sigmoid or logit, the output itself otherwise,
@@ -70,60 +73,87 @@ def predict_proba(net, X, *, chunk_size=None):
     ----------
     net : skorch.NeuralNet
     X : array-like of shape (n, ...)
+    verify : callable, default=None
+        Called with each chunk as a CPU tensor before the net sees it; raises to refuse it.
     chunk_size : int, default=None
+        As that of :func:`predict_scores`.
 
     Returns
     -------
     proba : ndarray of shape (n, K), or of the shape of the output
     """
+    return _forward(net, X, _proba_link(net), chunk_size, verify)
+
+
+def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
+    """Likeliest of some outputs of a trained net, the first of equals.
+
+    Logits are compared as they are: their softmax would not change the order, but for
+    numbers next to each other, which it may make equal.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+    X : array-like of shape (n, ...)
+    columns : ndarray of shape (n_columns,), int
+        Distinct, ascending.
+    verify, chunk_size : optional
+        As those of :func:`predict_proba`.
+
+    Returns
+    -------
+    positions : ndarray of shape (n,), int64
+        In ``columns``.
+    """
+    auto = not (net.predict_nonlinearity is None or callable(net.predict_nonlinearity))
+    logits = auto and isinstance(bare_module(net.criterion_), nn.CrossEntropyLoss)
+    step = ForwardPass(net, first_output if logits else _proba_link(net))
+
+    def likeliest(outputs):
+        (output,) = outputs
+        return (output if len(columns) == output.shape[1] else output[:, columns]).argmax(axis=1)
+
+    return in_chunks([step], X, likeliest, verify=verify, chunk_size=chunk_size)
+
+
+def predict_proba_each(nets, X, combine, *, verify=None, chunk_size=None):
+    """Combine the class probabilities of several nets.
+
+    Parameters
+    ----------
+    nets : sequence of skorch.NeuralNet
+    X : array-like of shape (n, ...)
+    combine : callable
+        Maps a list of what :func:`predict_proba` gives for each net on some of the rows to
+        one array of as many rows.
+    verify, chunk_size : optional
+        As those of :func:`predict_proba`.
+
+    Returns
+    -------
+    combined : ndarray of shape (n, ...)
+    """
+    passes = [ForwardPass(net, _proba_link(net)) for net in nets]
+    return in_chunks(passes, X, combine, verify=verify, chunk_size=chunk_size)
+
+
+def _proba_link(net):
     nonlinearity = net.predict_nonlinearity
     if nonlinearity is None:
-        return _forward(net, X, first_output, chunk_size)
+        return first_output
     if callable(nonlinearity):
-        return _forward(net, X, lambda output: nonlinearity(first_output(output)), chunk_size)
-    return _forward(net, X, links(net)[1], chunk_size)
+        return lambda output: nonlinearity(first_output(output))
+    return links(net)[1]
 
 
-def _forward(net, X, link, chunk_size):
-    net.check_is_fitted()
+def _forward(net, X, link, chunk_size, verify=None):
     if not is_array(X):
+        net.check_is_fitted()
         parts = [to_numpy(link(output)) for output in net.forward_iter(X)]
         return np.concatenate(parts)
-    infer = net.infer if _overrides_infer(net) else net.module_
-    if net.module_.training:
-        net.module_.eval()
-    module = bare_module(net.module_)
-    device = _device(module, net)
-    X = as_tensor(X, dtype=net_dtype(module), keep_integers=embeds(module))
-    size = chunk_size or max(1, _CHUNK_BYTES // max(1, X[:1].nbytes))
-    out, start = None, 0
-    with torch.no_grad():
-        X = _shield(infer, X, device)
-        while start < len(X) or out is None:
-            part = link(infer(X[start : start + size].to(device))).cpu()
-            if size >= len(X):
-                return part.numpy()
-            if out is None:
-                out = torch.empty((len(X), *part.shape[1:]), dtype=part.dtype)
-            out[start : start + size] = part
-            start += size
-    return out.numpy()
+    step = ForwardPass(net, link)
+    return in_chunks([step], X, _first, verify=verify, chunk_size=chunk_size)
 
 
-def _shield(infer, X, device):
-    """Copy X if the module writes to its input, which may be the caller's own memory."""
-    if device.type != "cpu" or not len(X):
-        return X
-    row = X[:1].clone()
-    before = row._version
-    infer(row)
-    return X if row._version == before else X.clone()
-
-
-def _overrides_infer(net):
-    return type(net).infer is not NeuralNet.infer
-
-
-def _device(module, net):
-    parameter = next(module.parameters(), None)
-    return torch.device(net.device or "cpu") if parameter is None else parameter.device
+def _first(outputs):
+    return outputs[0]

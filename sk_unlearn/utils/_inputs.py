@@ -5,12 +5,15 @@ from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from sk_unlearn.utils._unchecked import UncheckedRows
+
 __all__ = [
     "check_label_types",
     "check_labels",
     "check_net_input",
     "check_net_training_data",
     "check_targets",
+    "open_net_input",
 ]
 
 # the first one is what integers (images) become; floats keep their dtype and their memory
@@ -149,14 +152,51 @@ def check_net_input(estimator, X):
     -------
     X : ndarray, float32 or float64, or an integer type where ``fit`` kept integers
     """
+    X = _check_form(estimator, X, finite=True)
+    _check_magnitude(X, "X")
+    return X
+
+
+def open_net_input(estimator, X):
+    """As :func:`check_net_input`, but for values, which are checked as a net reads them.
+
+    Returns
+    -------
+    rows : UncheckedRows
+        Whoever reads them hands each piece to ``rows.verify``, which raises what
+        :func:`check_net_input` raises.
+    """
+    own = X if _has_form(estimator, X) else _check_form(estimator, X, finite=False)
+    return UncheckedRows(own, lambda: check_net_input(estimator, X))
+
+
+def _has_form(estimator, X):
+    """Whether validate_data would hand X back as it is, without a word, if it is finite."""
+    return (
+        type(X) is np.ndarray
+        and X.dtype in _DTYPES
+        and X.ndim > 1
+        and len(X) > 0
+        and X.shape[1:] == estimator._row_shape_
+        and not hasattr(estimator, "feature_names_in_")  # it warns where names are missing
+    )
+
+
+def _check_form(estimator, X, *, finite):
     keep = estimator._integer_rows_
-    X = validate_data(estimator, _typed(X, keep), dtype=_dtypes(keep), allow_nd=True, reset=False)
+    X = validate_data(
+        estimator,
+        _typed(X, keep),
+        dtype=_dtypes(keep),
+        allow_nd=True,
+        reset=False,
+        ensure_all_finite=finite,
+    )
     if X.shape[1:] != estimator._row_shape_:
         raise ValueError(
             f"{type(estimator).__name__} was fitted on rows of shape {estimator._row_shape_}, "
             f"got X of shape {X.shape}."
         )
-    _check_magnitude(X, "X")
     return X
 
 

@@ -20,7 +20,7 @@ from torch import nn, optim
 
 from sk_unlearn import SisaClassifier, SisaRegressor
 from sk_unlearn.exact._placement import keyed_bins
-from sk_unlearn.exact._voting import vote
+from sk_unlearn.exact._voting import Vote
 from sk_unlearn.nets import MLP
 from sk_unlearn.utils._digest import state_digest
 
@@ -65,7 +65,8 @@ def test_votes_are_weighted_means_over_the_models_that_know_a_class():
             )
             expected[row, label] = total / sum(weights[i] for i in know)
     expected /= expected.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(vote(probas, columns, weights, 3), expected)
+    vote = Vote(columns, weights, 3)
+    np.testing.assert_allclose(vote.mean(vote.count(probas)), expected)
 
 
 @pytest.mark.parametrize("aggregation", ["soft", "hard"])
