@@ -20,6 +20,9 @@ _FLAT_BYTES, _SHAPED_BYTES = 6 * 2**20, 3 * 2**19
 _FEWEST_ROWS, _MOST_ROWS = 128, 4096
 # ... and at most, which is what other devices get, where a launch costs more than a cache
 _MOST_BYTES = 16 * 2**20
+# Products of fewer rows take other code in the BLAS, with other last bits: what is predicted for
+# a row must not depend on how many are asked for at once.
+_FULL_ROWS = 16
 # Up to here a copy is cheaper than a forward pass of one row.
 _COPY_BYTES = 2**18
 
@@ -134,15 +137,24 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     with torch.no_grad():
         for start in range(0, max(len(X), 1), size):
             rows = slice(start, start + size)
-            own = [read(X[rows], verify) for read in readers]
+            chunk, n_rows = _filled(X[rows], min(size, _FULL_ROWS))
+            own = [read(chunk, verify) for read in readers]
             outputs = [step(own[i]).numpy() for step, i in zip(passes, reads, strict=True)]
-            part = combine(outputs)
+            part = combine([output[:n_rows] for output in outputs])
             if size >= len(X):
                 return part
             if whole is None:
                 whole = np.empty((len(X), *part.shape[1:]), part.dtype)
             whole[rows] = part
     return whole
+
+
+def _filled(rows, least):
+    """Rows, repeated to at least so many, and their number."""
+    n_rows = len(rows)
+    if 0 < n_rows < least:
+        rows = rows[np.arange(least) % n_rows]
+    return rows, n_rows
 
 
 def _sliceable(X, read):

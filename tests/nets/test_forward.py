@@ -135,7 +135,7 @@ def test_nets_that_read_alike_share_what_is_read():
     passes = [ForwardPass(each, lambda output: output.double()) for each in nets]
     found = in_chunks(passes, X, sum, verify=seen.append, chunk_size=20)
     assert [(len(rows), rows.dtype) for rows in seen] == [
-        (n, dtype) for n in (20, 20, 10) for dtype in (torch.float32, torch.float64)
+        (n, dtype) for n in (20, 20, 16) for dtype in (torch.float32, torch.float64)
     ]
     alone = [predict_scores(each, X).astype(np.float64) for each in nets]
     np.testing.assert_allclose(found, sum(alone), rtol=1e-5, atol=1e-6)
@@ -206,3 +206,21 @@ def test_labels_of_saturated_scores_follow_the_logits():
     trained = prepare(NeuralNetClassifier(Far, criterion=nn.CrossEntropyLoss)).initialize()
     # softmax leaves the columns of both other classes empty: nothing to choose by
     assert np.array_equal(predict_columns(trained, X, np.array([1, 2])), X[:, 1:3].argmax(axis=1))
+
+
+@pytest.mark.parametrize(("n_rows", "chunk_size"), [(1, None), (15, None), (17, 16), (3, 2)])
+def test_few_rows_are_computed_as_many_are(n_rows, chunk_size):
+    """A product of one row takes other code, with other last bits."""
+    trained = net(Counting)
+    trained.module_.rows = ()
+    found = predict_scores(trained, X[:n_rows], chunk_size=chunk_size)
+    assert set(trained.module_.rows) == {min(16, chunk_size or 16)}
+    assert found.shape == (n_rows, K)
+    np.testing.assert_allclose(found, plain(trained, X)[:n_rows], rtol=1e-5, atol=1e-6)
+
+
+def test_a_row_alone_gives_what_it_gives_in_company():
+    trained = net(module__n_features=8, module__hidden=(64,))
+    rows = RNG.normal(size=(50, 8)).astype(np.float32)
+    alone = [predict_scores(trained, row[None]) for row in rows]
+    np.testing.assert_array_equal(np.concatenate(alone), predict_scores(trained, rows))
