@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ._layers import Layer, find_layers, record_layers
-from ._linearize import grads
 from ._model import RowwiseModel
+from ._pullbacks import pullbacks
 from ._sampled import BLOCK_BYTES, column_gain
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import DENSE_SCORES, ScoreCurvature
@@ -132,11 +132,12 @@ class RowSpace:
         curvature.refuse_linear()
         root = curvature.root() / len(X) ** 0.5
         outputs = tuple(call.output for call in calls)
-        slopes = [root.new_empty(*root.shape[::2], o[:1].numel()) for o in outputs]
-        for k in range(root.shape[2]):
-            pulled = grads(scores, outputs, root[:, :, k].view_as(scores), retain_graph=True)
-            for slope, layer, call, part in zip(slopes, layers, calls, pulled, strict=True):
-                slope[:, k] = layer.outputs(call, part)[:, 0]
+        cotangents = root.permute(2, 0, 1).reshape(root.shape[2], *scores.shape)
+        pulled = pullbacks(scores, outputs, cotangents)
+        slopes = [
+            torch.stack([layer.outputs(call, each)[:, 0] for each in part], dim=1)
+            for layer, call, part in zip(layers, calls, pulled, strict=True)
+        ]
         inputs = [a[:, 0] for a in inputs]
         return cls(model, layers, inputs, slopes, damping=damping, n_columns=n_columns, seed=seed)
 
