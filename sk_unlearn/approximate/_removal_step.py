@@ -1,6 +1,6 @@
 """One linear removal step: gradients of the leaving rows through the inverse curvature."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
@@ -72,7 +72,7 @@ class StepReport:
         return sum(solve["n_products"] for solve in self.solves)
 
     def to_dict(self):
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     moved = model.unflatten(model.flatten(params) + step)
     report = StepReport(
         n_forgotten=len(leaving),
-        solves=[asdict(report) for report in solves],
+        solves=[dict(vars(report)) for report in solves],
         damage=reweighing.harm,
         n_weighted=reweighing.n_weighted,
         unmet=reweighing.unmet / abs(reweighing.harm) if reweighing.unmet else 0.0,
