@@ -120,6 +120,11 @@ class HeadCurvature:
         matrix.diagonal().add_(ridge.double())
         return cls(layers[0], order, roots, matrix, _inverse(matrix))
 
+    @property
+    def layers(self) -> list[Layer]:
+        """The layer, which has all active parameters."""
+        return [self.layer]
+
     def solve(
         self, b: Tensor, *, tol: float, max_products: int = 0
     ) -> tuple[Tensor, SolverReport]:
