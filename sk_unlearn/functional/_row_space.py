@@ -138,10 +138,8 @@ class RowSpace:
         outputs = tuple(call.output for call in calls)
         cotangents = root.permute(2, 0, 1).reshape(root.shape[2], *scores.shape)
         pulled = pullbacks(scores, outputs, cotangents)
-        slopes = [
-            torch.stack([layer.outputs(call, each)[:, 0] for each in part], dim=1)
-            for layer, call, part in zip(layers, calls, pulled, strict=True)
-        ]
+        # one position each, so that the rest of the shape is the layer's outputs
+        slopes = [part.flatten(2).transpose(0, 1) for part in pulled]
         inputs = [a[:, 0] for a in inputs]
         return cls(model, layers, inputs, slopes, damping=damping, n_columns=n_columns, seed=seed)
 
@@ -232,13 +230,12 @@ class RowSpace:
         probabilities = probabilities[picked]
         self._picked = picked = picked.to(sizes.device)
         rows = picked // sizes.shape[1]
-        inner = 0
+        inner = torch.zeros(len(picked), len(picked)).to(sizes)
         for gram, s in pairs:
             part = s.flatten(0, 1)[picked]
-            inner = inner + (part @ part.T) * gram[rows].index_select(1, rows)
+            inner.addcmul_(part @ part.T, gram[rows].index_select(1, rows))
         self._gain = column_gain(inner.diagonal(), probabilities, self._damping)
-        inner = inner * self._gain * self._gain[:, None]
-        inner.diagonal().add_(self._damping)
+        inner.mul_(self._gain).mul_(self._gain[:, None]).diagonal().add_(self._damping)
         self._factor = torch.linalg.cholesky(inner)
 
 
