@@ -51,10 +51,29 @@ def puma(results):
             f"{results[name]['share_of_retrain']:.1%}".replace("%", " %"),
             aim,
             results[name]["forget_loss"],
+            results[name]["accuracy"],
+            *_kloms(results["quality"], {"retrain": "retrained"}.get(name, "PUMA")),
         )
         for name, aim in aims.items()
     ]
-    return table(("Request", "Seconds", "Of a retrain", "Aim", "Loss on the forgotten rows"), rows)
+    rows.append(("null", "", "", "", "", "", *_kloms(results["quality"], "null")))
+    rows.append(("nothing", "", "", "", "", "", *_kloms(results["quality"], "nothing")))
+    heads = (
+        "Request",
+        "Seconds",
+        "Of a retrain",
+        "Aim",
+        "Loss on the forgotten rows",
+        "Accuracy",
+        "KLoM on digits, forgotten",
+        "Retained",
+        "Held out",
+    )
+    return table(heads, rows)
+
+
+def _kloms(quality, kind):
+    return tuple(f"{value:.2f}" for value in quality[kind]["klom_p95"].values())
 
 
 def influences(results):

@@ -19,6 +19,7 @@ from sk_unlearn.functional import (
     row_sizes,
     sample_rows,
 )
+from sk_unlearn.functional._row_gradients import RowGradients
 
 __all__ = [
     "OPERATORS",
@@ -31,6 +32,8 @@ __all__ = [
 
 OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
 COLUMNS_PER_ROW = 1.5  # leaves a few products a solve (benchmarks/bench_puma_quality.py)
+# In the space of the rows a product costs more beside a factor of a few hundred columns.
+ROW_SPACE_COLUMNS_PER_ROW = 2
 # A kept linearisation holds about this many times the graph of a forward pass.
 LINEARISED = 4
 # Below it rounding can flatter the recursion's residual, and rows' inner products are too rough.
@@ -96,6 +99,7 @@ class _ParameterSpace:
     operator: object
     preconditioner: object
     ridge: torch.Tensor
+    layers = ()  # what it does not know of the net: single rows' gradients by layers
 
     def solve(self, b, *, tol, max_products):
         return conjugate_gradient(
@@ -133,6 +137,13 @@ class CurvatureSystem:
     def guess_dot(self, a, b):
         """Inner product of a with a first approximation to the solution for b."""
         return self.space.guess_dot(a, b)
+
+    def row_gradients(self, objective, params, rows):
+        """Gradients of the rows of a batch as ``RowGradients``; None where it has no layers."""
+        if not self.space.layers or len(rows) > objective.chunk_size:
+            return None
+        layers = self.space.layers
+        return RowGradients.record(objective.model, params, layers, rows.X, rows.y)
 
 
 def build_system(objective, params, cache, settings, later):
@@ -178,7 +189,7 @@ def _built(objective, params, cache, settings, later):
             cached = CachedHead(head, position, objective.ridge, active, n_asked, len(position))
             return CurvatureSystem(head, settings), replace(cache, head=cached)
     ridge, chunk_size = objective.ridge, max(1, objective.chunk_size // LINEARISED)
-    damping, n_columns = float(ridge.mean()), int(COLUMNS_PER_ROW * len(sample))
+    damping = float(ridge.mean())
     fits = len(sample) <= LINEARISED * chunk_size
     space = None
     if (
@@ -187,8 +198,10 @@ def _built(objective, params, cache, settings, later):
         and settings.tol >= VERIFY_BELOW
         and bool((ridge == ridge[0]).all())
     ):
+        n_columns = ROW_SPACE_COLUMNS_PER_ROW * len(sample)
         space = RowSpace.build(*batch, damping=damping, n_columns=n_columns)
     if space is None:
+        n_columns = int(COLUMNS_PER_ROW * len(sample))
         preconditioner = SampledPreconditioner(
             *batch, damping=damping, n_columns=n_columns, chunk_size=chunk_size
         )

@@ -1,6 +1,6 @@
 """One linear removal step: gradients of the leaving rows through the inverse curvature."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
@@ -72,7 +72,7 @@ class StepReport:
         return sum(solve["n_products"] for solve in self.solves)
 
     def to_dict(self):
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         # a rough solve ranks and weighs rows well enough; the step has a solve of its own
         toward = solve(slope, min(3 * system.settings.tol, 0.5))
         harm = float(toward.double() @ removed.double())
-        return _reweigh(objective, params, toward, harm, settings, candidates)
+        return _reweigh(objective, params, system, toward, harm, settings, candidates)
 
     compensates = settings.compensation is not None and slope is not None
     reweighing = None
@@ -147,7 +147,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     moved = model.unflatten(model.flatten(params) + step)
     report = StepReport(
         n_forgotten=len(leaving),
-        solves=[asdict(report) for report in solves],
+        solves=[dict(vars(report)) for report in solves],
         damage=reweighing.harm,
         n_weighted=reweighing.n_weighted,
         unmet=reweighing.unmet / abs(reweighing.harm) if reweighing.unmet else 0.0,
@@ -161,28 +161,41 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     return moved, report
 
 
-def _reweigh(objective, params, toward, harm, settings, candidates):
+def _reweigh(objective, params, system, toward, harm, settings, candidates):
     """Weights of the candidates against a harm, ``toward`` the criterion's solve."""
-    rows, eligible = objective.rows, objective.trained
+    rows, eligible, gradients = objective.rows, objective.trained, None
     if candidates is not None:
         rows, eligible = rows.take(candidates), eligible[candidates]
+        gradients = system.row_gradients(objective, params, rows)
     at, chunk = (objective.model, params), {"chunk_size": objective.chunk_size}
-    slopes = [directional_derivatives(*at, b.X, b.y, toward, **chunk) for b in rows.parts()]
-    influence = -torch.cat(slopes) / objective.n_rows * eligible
+    if gradients is None:
+        parts = [directional_derivatives(*at, b.X, b.y, toward, **chunk) for b in rows.parts()]
+        slopes = torch.cat(parts)
+    else:
+        slopes = gradients.dot(toward)
     weights, unmet = compensate(
-        influence,
+        -slopes / objective.n_rows * eligible,
         harm,
         kind=settings.compensation,
         bound=settings.max_weight,
         strict=settings.strict,
     )
-    added, start = torch.zeros_like(toward), 0
+    if gradients is None:
+        added = _weighted(at, rows, weights, chunk, torch.zeros_like(toward))
+    else:
+        added = gradients.combine(weights)
+    return _Reweighing(harm, weights, unmet, added / objective.n_rows)
+
+
+def _weighted(at, rows, weights, chunk, added):
+    """Weighted sum of the rows' gradients."""
+    start = 0
     for b in rows.parts():
         part = weights[start : start + len(b)]
         start += len(b)
         if part.any():
             added += weighted_gradient(*at, b.X, b.y, part, **chunk)
-    return _Reweighing(harm, weights, unmet, added / objective.n_rows)
+    return added
 
 
 def _check_step(step, removed, solved):

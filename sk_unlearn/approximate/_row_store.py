@@ -73,19 +73,19 @@ class RowBlocks:
     def __getitem__(self, indices):
         """Copies of some rows, shape (len(indices), ...), by ascending indices."""
         taken = np.empty((len(indices), *self.shape[1:]), self.dtype)
-        for block, place, mine in self._split(indices):
-            taken[mine] = block[place]
+        for k, place, mine in self._split(indices):
+            np.take(self.blocks[k], place, axis=0, out=taken[mine], mode="clip")
         return taken
 
     def _split(self, indices):
-        """Each block with a share of ascending indices: the block, its rows, their places."""
+        """Each block with a share of ascending indices: its number, its rows, their places."""
         indices = np.asarray(indices, dtype=np.int64)
-        edges = np.searchsorted(indices, self.stops).tolist()
-        start, first = 0, 0
-        for block, edge in zip(self.blocks, edges, strict=True):
-            if edge > start:
-                yield block, indices[start:edge] - first, slice(start, edge)
-            start, first = edge, first + len(block)
+        owner = np.searchsorted(self.stops, indices, side="right")
+        hit, starts = np.unique(owner, return_index=True)
+        ends = [*starts.tolist()[1:], len(indices)][: len(hit)]
+        for k, start, end in zip(hit.tolist(), starts.tolist(), ends, strict=True):
+            first = int(self.stops[k - 1]) if k else 0
+            yield k, indices[start:end] - first, slice(start, end)
 
     def drop(self, indices):
         """All rows but some.
@@ -98,11 +98,9 @@ class RowBlocks:
         -------
         rest : RowBlocks
         """
-        hit = {id(block): place for block, place, _ in self._split(indices)}
-        blocks = [
-            np.delete(block, hit[id(block)], axis=0) if id(block) in hit else block
-            for block in self.blocks
-        ]
+        blocks = list(self.blocks)
+        for k, place, _ in self._split(indices):
+            blocks[k] = np.delete(blocks[k], place, axis=0)
         return RowBlocks([block for block in blocks if len(block)] or blocks[:1])
 
 

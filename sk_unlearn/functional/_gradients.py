@@ -68,6 +68,8 @@ def row_losses(
     params = {name: param.detach() for name, param in params.items()}
     with torch.no_grad():
         parts = [model.row_losses(params, X[c], y[c]) for c in row_chunks(len(X), size)]
+    if len(parts) == 1:
+        return parts[0]
     return torch.cat(parts) if parts else next(iter(params.values())).new_zeros(0)
 
 
@@ -166,8 +168,7 @@ def losses_and_gradient(
 def _losses_and_gradient(model, params, X, y, weights, chunk_size):
     size = checked_chunk_size(model, params, X, y, chunk_size)
     record = leaves(params)
-    total = model.flatten({name: torch.zeros_like(param) for name, param in params.items()})
-    parts = [total.new_zeros(0)]
+    total, parts = None, []
     for chunk in row_chunks(len(X), size):
         with torch.enable_grad():
             losses = model.row_losses(record, X[chunk], y[chunk])
@@ -176,8 +177,13 @@ def _losses_and_gradient(model, params, X, y, weights, chunk_size):
         cotangent = torch.ones_like(losses) if weights is None else weights[chunk].to(losses)
         if losses.requires_grad:
             pulled = grads(losses, tuple(record.values()), cotangent)
-            total += model.flatten(dict(zip(record, pulled, strict=True)))
-    return torch.cat(parts), total
+            vector = model.flatten(dict(zip(record, pulled, strict=True)))
+            total = vector if total is None else total.add_(vector)
+    if total is None:
+        total = torch.zeros_like(model.flatten(params))
+    if len(parts) == 1:
+        return parts[0], total
+    return torch.cat(parts) if parts else total.new_zeros(0), total
 
 
 def directional_derivatives(

@@ -19,6 +19,8 @@ MAX_PARAMETERS = 1024
 # singular; else the inverse is computed anew.
 MAX_SHARE = 0.25
 LEAST_PIVOT = 1e-3
+# A solution is refined where its residual, in roundings of what is returned, exceeds this.
+REFINE_ABOVE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +44,8 @@ class HeadCurvature:
     Notes
     -----
     Cost, for n rows, K scores and d = K q parameters: n q^2 K (K + 1) flops and a Cholesky
-    factor and inverse of order d, about d^3; then 4 d^2 for a solve, and 4 d^2 r for a row
-    that leaves.
+    factor and inverse of order d, about d^3; then 4 d^2 for a solve, 8 d^2 where it has to be
+    refined, and 4 d^2 r for a row that leaves.
 
     References
     ----------
@@ -118,10 +120,15 @@ class HeadCurvature:
         matrix.diagonal().add_(ridge.double())
         return cls(layers[0], order, roots, matrix, _inverse(matrix))
 
+    @property
+    def layers(self) -> list[Layer]:
+        """The layer, which has all active parameters."""
+        return [self.layer]
+
     def solve(
         self, b: Tensor, *, tol: float, max_products: int = 0
     ) -> tuple[Tensor, SolverReport]:
-        """Solve, with one step of refinement.
+        """Solve, with a step of refinement where rounding would show.
 
         Parameters
         ----------
@@ -137,10 +144,13 @@ class HeadCurvature:
         report : SolverReport
         """
         exact = b.double()
-        x = self.inverse @ exact
-        x = x + self.inverse @ (exact - self.matrix @ x)
         scale = float(exact.norm()) or 1.0
-        residual = float((exact - self.matrix @ x).norm()) / scale
+        x = self.inverse @ exact
+        left = exact - self.matrix @ x
+        residual = float(left.norm()) / scale
+        if not residual <= REFINE_ABOVE * torch.finfo(b.dtype).eps:
+            x = x + self.inverse @ left
+            residual = float((exact - self.matrix @ x).norm()) / scale
         message = "solved in closed form."
         if not residual <= tol:
             message = f"relative residual {residual:.3g} of the closed form: raise the damping."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -90,12 +91,12 @@ class RowwiseModel:
             raise ValueError(f"parameter {names[0]!r} is not of a real floating dtype.")
         object.__setattr__(self, "active", names)
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of each active parameter, in the order of the flat vector."""
         return {name: self.module.get_parameter(name).shape for name in self.active}
 
-    @property
+    @cached_property
     def n_parameters(self) -> int:
         """Length of the flat vector of the active parameters."""
         return sum(shape.numel() for shape in self.shapes.values())
@@ -141,7 +142,22 @@ class RowwiseModel:
             for name, param in self.module.named_parameters()
             if name not in params
         }
-        return self.scores(functional_call(self.module, {**frozen, **params}, (X,)))
+        values = {**frozen, **params}
+        for name, first in self._aliases.items():
+            values[name] = values[first]
+        # to find out which weights are tied takes torch as long as all else that it does here
+        return self.scores(functional_call(self.module, values, (X,), tie_weights=False))
+
+    @cached_property
+    def _aliases(self) -> dict[str, str]:
+        """Further names of parameters that the module holds in several places."""
+        first = {id(param): name for name, param in self.module.named_parameters()}
+        every = [
+            *self.module.named_parameters(remove_duplicate=False),
+            *self.module.named_buffers(remove_duplicate=False),
+        ]
+        places = {name: first.get(id(tensor), name) for name, tensor in every}
+        return {name: known for name, known in places.items() if known != name}
 
     def row_losses(self, params: Mapping[str, Tensor], X: Tensor, y: Tensor) -> Tensor:
         """Loss of each row, of shape (n,), in one forward pass without chunks.

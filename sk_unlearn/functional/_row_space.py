@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ._layers import Layer, find_layers, record_layers
-from ._linearize import grads
 from ._model import RowwiseModel
+from ._pullbacks import pullbacks
+from ._row_gradients import outputs_along, pulled_back
 from ._sampled import BLOCK_BYTES, column_gain
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import DENSE_SCORES, ScoreCurvature
@@ -34,6 +35,8 @@ class RowSpace:
 
     Attributes
     ----------
+    layers : list of Layer
+        They cover the active parameters.
     n_columns : int
         Columns that the preconditioner inverts exactly.
 
@@ -70,12 +73,13 @@ class RowSpace:
         n_columns: int,
         seed: int,
     ) -> None:
-        self._model, self._layers, self._inputs = model, layers, inputs
+        self._model, self.layers, self._inputs = model, layers, inputs
         self._damping = float(damping)
         self._widths = [slope.shape[2] for slope in slopes]
         self._slopes = torch.cat(slopes, dim=2)
         self._slopes_t = self._slopes.mT.contiguous()
         self._grams = [a @ a.T for a in inputs]
+        self._known: list[tuple[Tensor, int, Tensor]] = []
         self._factorise(n_columns, seed)
 
     @classmethod
@@ -132,11 +136,10 @@ class RowSpace:
         curvature.refuse_linear()
         root = curvature.root() / len(X) ** 0.5
         outputs = tuple(call.output for call in calls)
-        slopes = [root.new_empty(*root.shape[::2], o[:1].numel()) for o in outputs]
-        for k in range(root.shape[2]):
-            pulled = grads(scores, outputs, root[:, :, k].view_as(scores), retain_graph=True)
-            for slope, layer, call, part in zip(slopes, layers, calls, pulled, strict=True):
-                slope[:, k] = layer.outputs(call, part)[:, 0]
+        cotangents = root.permute(2, 0, 1).reshape(root.shape[2], *scores.shape)
+        pulled = pullbacks(scores, outputs, cotangents)
+        # one position each, so that the rest of the shape is the layer's outputs
+        slopes = [part.flatten(2).transpose(0, 1) for part in pulled]
         inputs = [a[:, 0] for a in inputs]
         return cls(model, layers, inputs, slopes, damping=damping, n_columns=n_columns, seed=seed)
 
@@ -178,30 +181,25 @@ class RowSpace:
 
     def guess_dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product of a with P^{-1} b, a first approximation to the solution."""
-        covered = self._covered(self._columns_times(b))
-        return (torch.dot(a, b) - torch.dot(self._columns_times(a), covered)) / self._damping
+        images = [self._image(v) for v in (a, b)]
+        self._known = [(v, v._version, image) for v, image in zip((a, b), images, strict=True)]
+        return (torch.dot(a, b) - torch.dot(images[0], self._covered(images[1]))) / self._damping
+
+    def _image(self, v: Tensor) -> Tensor:
+        """C v, which for the vectors of the last guess is known: these are solved for next."""
+        for known, version, image in self._known:
+            if known is v and version == v._version:
+                return image
+        return self._columns_times(v)
 
     def _columns_times(self, v: Tensor) -> Tensor:
         """C v, of shape (n * r,)."""
-        tangents, moved = self._model.unflatten(v), []
-        for layer, a in zip(self._layers, self._inputs, strict=True):
-            weight = tangents[layer.weight].flatten(1)
-            if layer.bias is None:
-                moved.append(a @ weight.T)
-            else:
-                moved.append(torch.addmm(tangents[layer.bias], a[:, :-1], weight.T))
-        return (torch.cat(moved, dim=1)[:, None] @ self._slopes_t).reshape(-1)
+        moved = outputs_along(self._model, self.layers, self._inputs, v)
+        return (moved[:, None] @ self._slopes_t).reshape(-1)
 
     def _combine(self, u: Tensor) -> Tensor:
         """C^T u, of shape (d,)."""
-        parts = {}
-        cotangents = self._pull(u)
-        for layer, a, g in zip(self._layers, self._inputs, cotangents, strict=True):
-            block = g.T @ a
-            if layer.bias is not None:
-                block, parts[layer.bias] = block[:, :-1], block[:, -1]
-            parts[layer.weight] = block
-        return self._model.flatten(parts)
+        return pulled_back(self._model, self.layers, self._inputs, self._pull(u))
 
     def _inner(self, u: Tensor) -> Tensor:
         """C C^T u."""
@@ -232,13 +230,12 @@ class RowSpace:
         probabilities = probabilities[picked]
         self._picked = picked = picked.to(sizes.device)
         rows = picked // sizes.shape[1]
-        inner = 0
+        inner = torch.zeros(len(picked), len(picked)).to(sizes)
         for gram, s in pairs:
             part = s.flatten(0, 1)[picked]
-            inner = inner + (part @ part.T) * gram[rows].index_select(1, rows)
+            inner.addcmul_(part @ part.T, gram[rows].index_select(1, rows))
         self._gain = column_gain(inner.diagonal(), probabilities, self._damping)
-        inner = inner * self._gain * self._gain[:, None]
-        inner.diagonal().add_(self._damping)
+        inner.mul_(self._gain).mul_(self._gain[:, None]).diagonal().add_(self._damping)
         self._factor = torch.linalg.cholesky(inner)
 
 
@@ -247,7 +244,7 @@ class _Span:
 
     def __init__(self, space: RowSpace, b: Tensor) -> None:
         self.space, self.b = space, b
-        self.image = space._columns_times(b)
+        self.image = space._image(b)
         self.square = torch.dot(b, b)
         self.size = len(self.image)
         self.origin = torch.cat([b.new_ones(1), torch.zeros_like(self.image), self.image])

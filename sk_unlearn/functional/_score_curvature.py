@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..exceptions import UnsupportedNetError
 from ._linearize import grads
+from ._pullbacks import pullbacks
 
 # Up to this many scores the square root of a row's Hessian is exact.
 DENSE_SCORES = 32
@@ -58,14 +59,16 @@ class ScoreCurvature:
         return self._slope.detach()
 
     def dense(self) -> Tensor:
-        """Hessians of shape (n, K, K), by K derivatives of the slope."""
-        n_rows = len(self._scores)
-        columns = []
-        for k in range(self.n_scores):
-            unit = torch.zeros(n_rows, self.n_scores).to(self._scores)
-            unit[:, k] = 1
-            columns.append(self.product(unit.view_as(self._scores)).reshape(unit.shape))
-        return torch.stack(columns, dim=2) if n_rows else self._scores.new_zeros(0, 0, 0)
+        """Hessians of shape (n, K, K), by K derivatives of the slope in one pass."""
+        n_rows, n_scores = len(self._scores), self.n_scores
+        if not n_rows:
+            return self._scores.new_zeros(0, 0, 0)
+        if not self._slope.requires_grad:
+            return self._scores.new_zeros(n_rows, n_scores, n_scores)
+        units = torch.eye(n_scores).to(self._scores).view(n_scores, 1, *self._scores.shape[1:])
+        units = units.expand(n_scores, *self._scores.shape)
+        columns = pullbacks(self._slope, (self._scores,), units)[0].detach()
+        return columns.reshape(n_scores, n_rows, n_scores).permute(1, 2, 0).contiguous()
 
     def product(self, direction: Tensor) -> Tensor:
         """Each row's Hessian times its row of `direction`, of the shape of the scores."""

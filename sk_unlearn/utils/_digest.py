@@ -44,46 +44,56 @@ def state_digest(obj):
 
 
 def _update(hasher, obj, ancestors):
+    kind = type(obj)
     if isinstance(obj, _PLAIN):
-        _mark(hasher, type(obj).__name__, repr(obj))
+        _mark(hasher, kind.__name__, repr(obj))
         return
-    if any(obj is ancestor for ancestor in ancestors):
-        _mark(hasher, "cycle")
-        return
+    for ancestor in ancestors:
+        if obj is ancestor:
+            _mark(hasher, "cycle")
+            return
     path = [*ancestors, obj]
-    if isinstance(obj, np.ndarray):
+    if isinstance(obj, dict):
+        _mark(hasher, kind.__name__, len(obj))
+        # equal dicts can differ in order, and copies of nets do
+        for key in _ordered(obj):
+            if type(key) is str:  # half of all that a net holds
+                _mark(hasher, "str", repr(key))
+            else:
+                _update(hasher, key, path)
+            _update(hasher, obj[key], path)
+    elif isinstance(obj, (list, tuple)):
+        _mark(hasher, kind.__name__, len(obj))
+        for value in obj:
+            _update(hasher, value, path)
+    elif isinstance(obj, torch.Tensor):
+        _mark(hasher, "tensor", obj.dtype, tuple(obj.shape))
+        flat = obj.detach().cpu().contiguous().reshape(-1)
+        hasher.update(flat.view(torch.uint8).numpy().data)
+    elif isinstance(obj, np.ndarray):
         _mark(hasher, "array", obj.dtype.str, obj.shape)
         if obj.dtype.hasobject:
             _update(hasher, obj.tolist(), path)
         else:
             hasher.update(np.ascontiguousarray(obj).reshape(-1).view(np.uint8).data)
-    elif isinstance(obj, torch.Tensor):
-        _mark(hasher, "tensor", obj.dtype, tuple(obj.shape))
-        flat = obj.detach().cpu().contiguous().reshape(-1)
-        hasher.update(flat.view(torch.uint8).numpy().data)
-    elif isinstance(obj, dict):
-        _mark(hasher, type(obj).__name__, len(obj))
-        # equal dicts can differ in order, and copies of nets do
-        for key, value in sorted(obj.items(), key=_order):
-            _update(hasher, key, path)
-            _update(hasher, value, path)
-    elif isinstance(obj, (list, tuple)):
-        _mark(hasher, type(obj).__name__, len(obj))
-        for value in obj:
-            _update(hasher, value, path)
     elif isinstance(obj, (set, frozenset)):
-        _mark(hasher, type(obj).__name__, sorted(map(state_digest, obj)))
+        _mark(hasher, kind.__name__, sorted(map(state_digest, obj)))
     elif isinstance(obj, np.ufunc):
         _mark(hasher, "ufunc", obj.__name__)
     elif isinstance(obj, type) or inspect.isroutine(obj):
         _mark(hasher, "name", getattr(obj, "__module__", ""), obj.__qualname__)
     else:
-        _mark(hasher, "object", type(obj).__module__, type(obj).__qualname__)
+        _mark(hasher, "object", kind.__module__, kind.__qualname__)
         _update(hasher, _state_of(obj), path)
 
 
-def _order(item):
-    key = item[0]
+def _ordered(mapping):
+    if all(type(key) is str for key in mapping):
+        return sorted(mapping)
+    return sorted(mapping, key=_order)
+
+
+def _order(key):
     return (type(key).__name__, key if isinstance(key, str) else state_digest(key))
 
 
@@ -105,5 +115,4 @@ def _state_of(obj):
 
 
 def _mark(hasher, *parts):
-    hasher.update(repr(parts).encode("utf-8", "surrogatepass"))
-    hasher.update(b"\0")
+    hasher.update(repr(parts).encode("utf-8", "surrogatepass") + b"\0")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from sk_unlearn.approximate._criterion import HeldOutLoss
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
 from sk_unlearn.approximate._curvature_system import (
     Objective,
@@ -14,6 +15,7 @@ from sk_unlearn.approximate._curvature_system import (
     SolverSettings,
     build_system,
 )
+from sk_unlearn.approximate._removal_step import StepSettings, removal_step
 from sk_unlearn.functional import RowSpace, RowwiseModel
 
 N_ROWS, N_OBJECTIVE, DAMPING = 12, 15, 0.05
@@ -78,3 +80,23 @@ def test_chunks_are_respected(objective):
     system = built(replace(objective, chunk_size=2), objective.rows.take([]))
     assert not isinstance(system.space, RowSpace)
     assert system.space.operator.chunk_size == 1
+
+
+def test_compensation_is_the_same_with_gradients_by_layers_and_by_passes(objective):
+    """A step through the layers' gradients against one that knows no layers."""
+    criterion = HeldOutLoss(objective.model, objective.rows.X[:5], objective.rows.y[:5], 100)
+    params, leaving = objective.model.parameters(), objective.rows.take([7, 8, 9])
+    settings = StepSettings(compensation="l1", strict=True)
+    candidates = torch.arange(N_ROWS)
+    steps = {}
+    for chunk_size in (100, N_ROWS - 1):  # the smaller one leaves the candidates to passes
+        limited = replace(objective, chunk_size=chunk_size)
+        system = built(objective, objective.rows.take([]))
+        seen = system.row_gradients(limited, params, objective.rows.take(candidates))
+        assert (seen is None) == (chunk_size < N_ROWS)
+        moved, report = removal_step(
+            limited, params, leaving, system, criterion, settings, candidates
+        )
+        assert report.n_weighted
+        steps[chunk_size] = objective.model.flatten(moved)
+    torch.testing.assert_close(*steps.values())

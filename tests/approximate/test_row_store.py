@@ -36,6 +36,12 @@ def test_removals_and_lookups_are_those_of_an_array(seed):
     assert not any(np.shares_memory(block, X) for block in rows.blocks)
 
 
+def test_no_rows_are_asked_for():
+    rows = RowBlocks.without(np.arange(80.0).reshape(40, 2), np.array([0]))
+    assert rows[np.zeros(0, dtype=int)].shape == (0, 2)
+    assert rows.drop(np.zeros(0, dtype=int)).blocks == rows.blocks
+
+
 def test_a_removal_shares_the_blocks_that_it_leaves_alone():
     rows = RowBlocks.without(np.arange(80.0).reshape(40, 2), np.array([0]))
     rest = rows.drop(np.array([12]))

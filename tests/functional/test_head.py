@@ -1,5 +1,7 @@
 """The closed form of a linear head against dense matrices and conjugate gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -58,6 +60,16 @@ def test_it_is_the_damped_gauss_newton_matrix(head):
     assert report.converged
     assert report.n_products == 0
     torch.testing.assert_close(curvature.guess_dot(b, b), torch.dot(b, x))
+
+
+def test_a_worn_inverse_is_refined(head):
+    curvature = built(head)
+    b = torch.linspace(-1, 1, len(head[-1])).double()
+    worn = replace(curvature, inverse=curvature.inverse * (1 + 1e-5))
+    for solver in (curvature, worn):
+        x, _ = solver.solve(b.float(), tol=1e-3)
+        expected = torch.linalg.solve(dense(head), b.float().double()).float()
+        torch.testing.assert_close(x, expected, rtol=3e-7, atol=0)
 
 
 def test_it_is_the_limit_of_conjugate_gradients(head):

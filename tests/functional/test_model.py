@@ -79,3 +79,15 @@ def test_vector_of_wrong_length_is_refused(make):
     model, _, _, _ = make("linear")
     with pytest.raises(ValueError, match=r"\(15,\)"):
         model.unflatten(torch.zeros(14))
+
+
+def test_a_weight_in_two_places_moves_in_both():
+    with torch.random.fork_rng(devices=[]):
+        net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).eval()
+    net[1].weight = net[0].weight
+    model = RowwiseModel(net, nn.CrossEntropyLoss(reduction="none"))
+    X, weight = torch.eye(3), 2 * torch.eye(3)
+    assert model.active == ("0.weight",)
+    torch.testing.assert_close(model.forward({"0.weight": weight}, X), 4 * torch.eye(3))
+    frozen = net[0].weight.detach()
+    torch.testing.assert_close(model.forward({}, X), frozen.T @ frozen.T)

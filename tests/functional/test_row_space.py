@@ -57,6 +57,18 @@ def test_every_column_makes_the_first_guess_exact(make, oracle):
     assert space.solve(b, tol=1e-6)[1].n_products == 1
 
 
+def test_a_guess_before_changes_no_solution(make):
+    rows = make("cross_entropy")
+    space = RowSpace.build(*rows, damping=0.1, n_columns=4)
+    a, b = (right_hand_side(rows[0], seed=seed) for seed in (3, 4))
+    expected = [space.solve(v, tol=1e-9)[0] for v in (a, b, 2 * b)]
+    space.guess_dot(a, b)
+    assert torch.equal(space.solve(a, tol=1e-9)[0], expected[0])
+    assert torch.equal(space.solve(b, tol=1e-9)[0], expected[1])
+    b.mul_(2)  # a vector that was written to since is another one
+    assert torch.equal(space.solve(b, tol=1e-9)[0], expected[2])
+
+
 def test_reported_residual_is_that_of_the_parameters(make, oracle):
     rows = make("cross_entropy", n_rows=30)
     b = right_hand_side(rows[0])

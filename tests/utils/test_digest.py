@@ -23,6 +23,12 @@ plain = st.recursive(
 )
 
 
+def test_digests_of_earlier_versions_still_hold():
+    value = {"b": [1, -0.0, None], "a": {2: (True, b"x"), np.str_("c"): np.arange(3.0)}}
+    expected = "405841a9c7153e1dba4e7023aef126fdbddd7afeeea69940111b56cb91c1ac5c"
+    assert state_digest(value) == expected
+
+
 @given(plain)
 def test_copies_have_the_same_digest(value):
     assert state_digest(value) == state_digest(deepcopy(value))

@@ -1,0 +1,127 @@
+"""Gradients of single rows by layers, as the two factors of their outer products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ._layers import Layer, record_layers
+from ._linearize import grads
+from ._model import RowwiseModel
+
+
+def outputs_along(
+    model: RowwiseModel, layers: Sequence[Layer], inputs: Sequence[Tensor], v: Tensor
+) -> Tensor:
+    """What the layers' outputs gain from their own parameters in a direction.
+
+    Parameters
+    ----------
+    model : RowwiseModel
+    layers : sequence of Layer
+    inputs : sequence of Tensor of shape (n, fan_in)
+        With a column of ones where the layer has a bias.
+    v : Tensor of shape (d,)
+
+    Returns
+    -------
+    moved : Tensor of shape (n, sum of fan_out)
+    """
+    tangents, moved = model.unflatten(v), []
+    for layer, a in zip(layers, inputs, strict=True):
+        weight = tangents[layer.weight].flatten(1)
+        if layer.bias is None:
+            moved.append(a @ weight.T)
+        else:
+            moved.append(torch.addmm(tangents[layer.bias], a[:, :-1], weight.T))
+    return torch.cat(moved, dim=1) if len(moved) > 1 else moved[0]
+
+
+def pulled_back(
+    model: RowwiseModel,
+    layers: Sequence[Layer],
+    inputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+) -> Tensor:
+    """Sum over rows of the outer products of output gradients and inputs, of shape (d,).
+
+    Parameters
+    ----------
+    model, layers, inputs
+        As in :func:`outputs_along`.
+    cotangents : sequence of Tensor of shape (n, fan_out)
+    """
+    parts = {}
+    for layer, a, g in zip(layers, inputs, cotangents, strict=True):
+        block = g.T @ a
+        if layer.bias is not None:
+            block, parts[layer.bias] = block[:, :-1], block[:, -1]
+        parts[layer.weight] = block
+    return model.flatten(parts)
+
+
+class RowGradients:
+    """Gradients g_i of some rows' losses, never formed: one pass serves many products.
+
+    Made by :meth:`record`, for networks whose active parameters are all weights and biases of
+    linear layers, or of convolutions with a single position.
+
+    Notes
+    -----
+    Cost: a forward pass and the part of a backward pass that leads through the layers; a
+    third of a gradient pass for each product.
+    """
+
+    def __init__(self, model, layers, inputs, slopes):
+        self._model, self._layers, self._inputs, self._slopes = model, layers, inputs, slopes
+
+    @classmethod
+    def record(
+        cls,
+        model: RowwiseModel,
+        params: Mapping[str, Tensor],
+        layers: Sequence[Layer],
+        X: Tensor,
+        y: Tensor,
+    ) -> RowGradients | None:
+        """The gradients of some rows; None where layers have several positions or no effect.
+
+        Parameters
+        ----------
+        model : RowwiseModel
+        params : mapping of str to Tensor
+            The active parameters.
+        layers : sequence of Layer
+            Of :func:`find_layers`; they have to cover the active parameters.
+        X : Tensor of shape (n, ...)
+        y : Tensor of shape (n, ...)
+        """
+        scores, _, calls = record_layers(model, params, X, layers)
+        inputs = [layer.inputs(call) for layer, call in zip(layers, calls, strict=True)]
+        if any(a.shape[1] > 1 for a in inputs):
+            return None
+        outputs = [call.output for call in calls]
+        with torch.enable_grad():
+            losses = model.loss(scores, y)
+        if not losses.requires_grad:
+            return None
+        pulled = grads(losses, outputs, torch.ones_like(losses))
+        slopes = [
+            layer.outputs(call, part)[:, 0]
+            for layer, call, part in zip(layers, calls, pulled, strict=True)
+        ]
+        return cls(model, layers, [a[:, 0].detach() for a in inputs], slopes)
+
+    def dot(self, v: Tensor) -> Tensor:
+        """g_i . v of each row, of shape (n,), for v of shape (d,)."""
+        slopes = torch.cat(self._slopes, dim=1) if len(self._slopes) > 1 else self._slopes[0]
+        return (outputs_along(self._model, self._layers, self._inputs, v) * slopes).sum(dim=1)
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """sum_i w_i g_i of shape (d,), for weights of shape (n,); zeros cost nothing."""
+        used = weights.nonzero()[:, 0]
+        inputs = [a[used] for a in self._inputs]
+        slopes = [s[used] * weights[used, None].to(s) for s in self._slopes]
+        return pulled_back(self._model, self._layers, inputs, slopes)
