@@ -8,7 +8,7 @@ import torch
 from skorch import NeuralNet
 
 from sk_unlearn.nets._batches import as_tensor
-from sk_unlearn.nets._inspect import bare_module, embeds, net_dtype
+from sk_unlearn.nets._inspect import EMBEDDINGS, bare_module, net_dtype
 
 __all__ = ["ForwardPass", "Reader", "in_chunks"]
 
@@ -45,10 +45,20 @@ class Reader:
     @classmethod
     def of(cls, net):
         """The reader of a trained net."""
+        # one walk over the parts: three take as long as a small net needs for a row
+        device = dtype = None
+        embeds = False
         module = bare_module(net.module_)
-        first = next(module.parameters(), None)
-        device = torch.device(net.device or "cpu") if first is None else first.device
-        return cls(net_dtype(module), embeds(module), device)
+        for part in module.modules():
+            embeds = embeds or isinstance(part, EMBEDDINGS)
+            for parameter in part._parameters.values():
+                if parameter is None:
+                    continue
+                device = parameter.device if device is None else device
+                if dtype is None and parameter.requires_grad and parameter.is_floating_point():
+                    dtype = parameter.dtype
+        device = torch.device(net.device or "cpu") if device is None else device
+        return cls(dtype or net_dtype(module), embeds, device)
 
     def __call__(self, rows, verify=None):
         """Rows as a tensor on the net's device, which may share their memory.

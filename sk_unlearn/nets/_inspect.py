@@ -16,6 +16,8 @@ from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["carries_training", "check_trainable", "contains_net", "find_nets", "net_dtype"]
 
+EMBEDDINGS = nn.Embedding, nn.EmbeddingBag  # which look rows of integers up in a table
+
 
 def find_nets(estimator, *, frozen=True):
     """Yield every skorch net in an estimator: itself, a pipeline step, a nested parameter.
@@ -234,7 +236,7 @@ def net_dtype(module):
 
 def embeds(module):
     """Whether a module looks rows of integers up in a table, so that they must stay integers."""
-    return any(isinstance(part, (nn.Embedding, nn.EmbeddingBag)) for part in module.modules())
+    return any(isinstance(part, EMBEDDINGS) for part in module.modules())
 
 
 def keeps_integers(estimator, X):
