@@ -69,7 +69,10 @@ def main():
     print_table(
         f"Time of the benchmarks: {total / 60:.1f} minutes",
         ("benchmark", "wall s", "result"),
-        [(name, f"{taken:.0f}", f"failed, {status}" if status else "") for name, taken, status in rows],
+        [
+            (name, f"{taken:.0f}", f"failed, {status}" if status else "")
+            for name, taken, status in rows
+        ],
     )
     if not (options.names or options.full or options.device):
         write_json("run", {"seconds": rows, "total": total, "failed": failed}, limit=LIMIT)
