@@ -58,6 +58,7 @@ def main():
     for name, path in scripts(options.names).items():
         command, environment = command_of(path, options)
         if command is None:
+            print(f"{name} measures the CPU only: left out")
             continue
         print(f"\n== {name}", flush=True)
         start = time.perf_counter()
