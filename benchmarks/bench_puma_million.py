@@ -95,7 +95,7 @@ def main():
         found = result["requests"]
         scores = [*result["accuracy"].values(), *result["forget_loss"].values()]
         print_table(
-            f"{options.leaving} of {n_rows} rows leave, on {device}: accuracy {scores[0]:.4f}, then "
+            f"{options.leaving} of {n_rows} rows leave, {device}: accuracy {scores[0]:.4f}, then "
             f"{scores[1]:.4f}; loss on the first {scores[2]:.3f}, then {scores[3]:.3f}",
             ("", "s", "limit on CUDA", "peak, MiB", f"x fit (limit {LIMITS['memory']})"),
             [
