@@ -4,6 +4,7 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 ONLY    ?=
+FULL    ?=
 PYTEST_ARGS ?=
 DEMO_DIR ?= build/demo
 
@@ -53,14 +54,8 @@ docs: $(STAMP)  ## Build the documentation and run its examples; warnings are er
 	MPLBACKEND=Agg $(RUN) -m sphinx -W --keep-going -j auto -b html docs docs/_build/html
 	@echo 'Documentation: docs/_build/html/index.html'
 
-bench: $(STAMP)  ## Run the benchmarks, or one of them (ONLY=name for benchmarks/bench_name.py)
-	@set -e; \
-	for script in $(if $(ONLY),benchmarks/bench_$(ONLY).py,benchmarks/bench_*.py); do \
-	    if [ ! -f "$$script" ]; then \
-	        echo "There is no $$script. There are:" >&2; ls benchmarks/bench_*.py >&2; exit 1; \
-	    fi; \
-	    echo "== $$script"; $(RUN) "$$script"; \
-	done
+bench: $(STAMP)  ## All benchmarks, in 15 minutes; or one: ONLY=name; as in the guide: FULL=1
+	@$(RUN) benchmarks/run.py $(ONLY) $(if $(FULL),--full)
 
 clean:  ## Remove everything that these targets made, .venv included
 	rm -rf $(VENV) build dist htmlcov *.egg-info .coverage .coverage.*

@@ -1,9 +1,11 @@
-"""What every benchmark shares: interleaved timing, a printed table, JSON, local data sets."""
+"""What every benchmark shares: options, interleaved timing, a table, JSON, local data sets."""
 
+import argparse
 import gzip
 import json
 import os
 import platform
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,112 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+
+
+def parse(doc, *, full=None, on_devices=False, **options):
+    """Options of the command line.
+
+    Parameters
+    ----------
+    doc : str
+        Docstring of the script.
+    full : dict, default=None
+        Defaults under ``--full``, for the numbers of the user guide; without it all
+        benchmarks together take a quarter of an hour.
+    on_devices : bool, default=False
+        Whether there is ``--device``: the CPU and CUDA where there is one, or one of them.
+    **options : value, or dict
+        Default of ``--name``, whose type is that of the default; a dict is passed to
+        ``ArgumentParser.add_argument``.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, option in options.items():
+        if not isinstance(option, dict):
+            option = {"default": option, "type": type(option)}
+        parser.add_argument(f"--{name.replace('_', '-')}", **option)
+    if full is not None:
+        parser.add_argument("--full", action="store_true", help="as in the user guide; slow")
+    if on_devices:
+        parser.add_argument("--device", choices=("cpu", "cuda"), help="default: all there are")
+    if full is not None and parser.parse_args().full:
+        parser.set_defaults(**full)  # options that are given still win
+    return parser.parse_args()
+
+
+def devices(wanted=None):
+    """The CPU and CUDA where there is one; or what ``--device`` says, if it is there."""
+    import torch
+
+    found = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if "cuda" not in found:
+        print("No CUDA device here: its rows are left out.")
+    return [device for device in found if wanted in (None, device)]
+
+
+def clock_of(device, cpu=time.perf_counter):
+    """Clock that waits for what the device has been asked to do; ``cpu`` on the CPU."""
+    import torch
+
+    if device == "cpu":
+        return cpu
+
+    def clock():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
+class PeakMemory:
+    """By how much a block raises the peak of memory, in MiB; NaN where nobody counts it.
+
+    Attributes
+    ----------
+    mib : float
+        Peak over what was held before: of torch's allocator on CUDA, of resident memory of the
+        process on Linux.
+    held : float
+        Before.
+    """
+
+    def __init__(self, device="cpu"):
+        self.device, self.mib, self.held = device, float("nan"), float("nan")
+
+    def __enter__(self):
+        self.held = self._reset()
+        return self
+
+    def __exit__(self, *error):
+        self.mib = self._peak() - self.held
+
+    def _reset(self):
+        import torch
+
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            return torch.cuda.memory_allocated() / 2**20
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return float("nan")
+        return self._status("VmRSS")
+
+    def _peak(self):
+        import torch
+
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        return self._status("VmHWM")
+
+    @staticmethod
+    def _status(field):
+        status = Path("/proc/self/status")
+        if not status.exists():
+            return float("nan")
+        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+        return int(line.split()[1]) / 1024
 
 
 def time_interleaved(alternatives, *, repeats=7, warmup=1, clock=time.perf_counter):
@@ -60,21 +168,35 @@ def print_table(title, columns, rows):
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
-def write_json(name, results, **settings):
-    """Write results with the machine, the versions and the settings that produced them."""
+def write_json(name, results, *, seed=0, device="cpu", **settings):
+    """Write results with the machine, the versions, seeds and settings that produced them.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, ``results/name.json``, or ``results/name-cuda.json``.
+    results : JSON
+    seed : int or list of int, default=0
+        Of data, splits and training.
+    device : {"cpu", "cuda"}, default="cpu"
+        What the times were taken on.
+    **settings : JSON
+    """
     import sklearn
     import skorch
     import torch
 
     record = {
         "benchmark": name,
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
             "system": platform.platform(),
+            "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             "torch_threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+            "gpu": torch.cuda.get_device_name(0) if device == "cuda" else None,
         },
         "versions": {
             "python": platform.python_version(),
@@ -83,11 +205,12 @@ def write_json(name, results, **settings):
             "skorch": skorch.__version__,
             "torch": torch.__version__,
         },
+        "seed": seed,
         "settings": settings,
         "results": results,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / (f"{name}.json" if device == "cpu" else f"{name}-{device}.json")
     path.write_text(json.dumps(record, indent=2) + "\n")
     print(f"\nWritten to {path.relative_to(ROOT)}")
     return path

@@ -7,12 +7,11 @@ touches takes less than a 25th of the time of training the joint net.
     python benchmarks/bench_arcane_accuracy.py
 """
 
-import argparse
 import time
 
 import numpy as np
 import torch
-from _common import load_images, load_letters, print_table, write_json
+from _common import load_images, load_letters, parse, print_table, write_json
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -103,11 +102,13 @@ def data_sets():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    # training autoencoders takes minutes and changes no conclusion: only on demand
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:3]))
-    args = parser.parse_args()
+    args = parse(
+        __doc__,
+        full={"seeds": 3},
+        seeds=1,
+        # training autoencoders takes minutes and changes no conclusion: only on demand
+        ways={"nargs": "+", "choices": WAYS, "default": list(WAYS[:3])},
+    )
     torch.set_num_threads(1)
     results, accuracies, costs = [], [], []
     for name, X, y in data_sets():
@@ -127,7 +128,7 @@ def main():
         print(accuracies[-1], flush=True)
     print_table(f"Accuracy, mean of {args.seeds} splits", ("data", *args.ways), accuracies)
     print_table("Training, CPU time", ("data", "way", "all classes, s", "one net, ms"), costs)
-    write_json("arcane_accuracy", results, seeds=args.seeds, ways=args.ways)
+    write_json("arcane_accuracy", results, seed=list(range(args.seeds)), ways=args.ways)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """How well ARCANE's probabilities are calibrated, with its temperature and without.
 
 Log-loss, and the mean difference between confidence and accuracy over fifteen equal bins of
-confidence, on test rows; a quarter of the rows, mean over splits.
+confidence, on test rows; a quarter of the rows, mean over splits (five with ``--full``).
 
     python benchmarks/bench_arcane_calibration.py
 """
 
-import argparse
-
 import numpy as np
-from _common import load_letters, print_table, write_json
+from _common import load_letters, parse, print_table, write_json
 from scipy.special import softmax
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.metrics import log_loss
@@ -51,9 +49,7 @@ def measure(X, y, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args()
+    options = parse(__doc__, full={"seeds": 5}, seeds=1)
     sets = {name: load(return_X_y=True) for name, load in SMALL.items()}
     name, X, y = load_letters()
     sets[name] = (X, y)
@@ -65,7 +61,7 @@ def main():
         rows.append([name, *(f"{v:.3f}" for v in (*means[:, 0], *means[:, 1]))])
     heads = ["data", "log-loss", "with temperature", "calibration error", "with temperature"]
     print_table("ARCANE's probabilities, default settings", heads, rows)
-    write_json("arcane_calibration", record, seeds=options.seeds)
+    write_json("arcane_calibration", record, seed=list(range(options.seeds)))
 
 
 if __name__ == "__main__":

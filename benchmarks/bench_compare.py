@@ -7,12 +7,11 @@ fails, the models retrained for the control pass, and so do the exact methods.
     python benchmarks/bench_compare.py
 """
 
-import argparse
 import time
 
 import numpy as np
 import torch
-from _common import print_table, write_json
+from _common import parse, print_table, write_json
 from sklearn.datasets import load_digits
 
 from sk_unlearn import ArcaneEnsembleClassifier, PumaClassifier, RetrainClassifier, SisaClassifier
@@ -27,12 +26,13 @@ ESTIMATORS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=5, help="of each kind, at least 5")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--forget", nargs="*", default=["mislabelled"])
-    parser.add_argument("--size", type=float, default=0.05, help="share of the rows trained on")
-    args = parser.parse_args()
+    args = parse(
+        __doc__,
+        models={"type": int, "default": 5, "help": "of each kind, at least 5"},
+        jobs=2,
+        forget={"nargs": "*", "default": ["mislabelled"]},
+        size={"type": float, "default": 0.05, "help": "share of the rows trained on"},
+    )
     torch.set_num_threads(1)
     X, y = load_digits(return_X_y=True)
     start = time.perf_counter()

@@ -5,17 +5,16 @@ formulas. ``selection``: training ARCANE on a part of each class. ``blocks``: st
 within a class. ``likely``: placing rows by how likely they are to be erased. One thread;
 seconds are processor time. Costs without a time are those that ``forget_cost`` previews.
 
-    python benchmarks/bench_exact_studies.py
-    python benchmarks/bench_exact_studies.py --study blocks --quick
+    python benchmarks/bench_exact_studies.py    # fewer rows and settings, to see that it runs
+    python benchmarks/bench_exact_studies.py --study blocks --full
 """
 
-import argparse
 import copy
 import time
 
 import numpy as np
 import torch
-from _common import load_letters, print_table, write_json
+from _common import load_letters, parse, print_table, write_json
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import train_test_split
@@ -85,14 +84,14 @@ def study_formulas(quick):
     heads = ("request", "setting", "counted", "formula")
     X, _, y, _ = digits()
     rng, rows = np.random.default_rng(2), []
-    for n_slices in (1, 2, 5, 10, 20):
+    for n_slices in (1, 5) if quick else (1, 2, 5, 10, 20):
         model = _sisa(5, n_slices).fit(X, y)
         counted = 5 * shares(model, np.arange(len(X))[:: 20 if quick else 1]).mean()
         formula = 2 / 3 + 1 / (3 * n_slices)
         rows.append(["one row, share of a shard", f"{n_slices} slices", counted, formula])
     for n_shards in (5, 20):
         model = _sisa(n_shards, 1).fit(X, y)
-        for size in (1, 2, 5, 10, 20, 50):
+        for size in (1, 10) if quick else (1, 2, 5, 10, 20, 50):
             draws = [rng.choice(len(X), size, replace=False) for _ in range(10 if quick else 200)]
             counted = np.mean([model.forget_cost(draw).rows_retrained for draw in draws])
             formula = len(X) * (1 - (1 - 1 / n_shards) ** size)
@@ -117,7 +116,9 @@ def study_selection(quick):
         "random": RandomSelector(),
         "k-centre": KCenterSelector(),
     }
-    runs = [(n, s) for n in selectors for s in (0.1, 0.25, 0.5, 0.75)] + [("none", 1.0)]
+    runs = [(n, s) for n in selectors for s in ((0.5,) if quick else (0.1, 0.25, 0.5, 0.75))] + [
+        ("none", 1.0)
+    ]
     for name, share in runs:
         model = ArcaneEnsembleClassifier(
             selector=selectors.get(name), selection=share, random_state=0
@@ -137,7 +138,7 @@ def study_blocks(quick):
     for name, data in (("digits", digits()), ("letter", letters(2000 if quick else 8000))):
         X, X_test, y, y_test = data
         order = np.random.default_rng(4).permutation(len(X))
-        for n_blocks in (1, 5, 10, 20):
+        for n_blocks in (1, 5) if quick else (1, 5, 10, 20):
             model = ArcaneEnsembleClassifier(n_blocks=n_blocks, random_state=0)
             fit = seconds_of(model.fit, X, y)
             accuracy = model.score(X_test, y_test)
@@ -193,17 +194,20 @@ STUDIES = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--study", nargs="+", choices=STUDIES, default=list(STUDIES))
-    parser.add_argument("--quick", action="store_true", help="fewer rows, to see that it runs")
-    options = parser.parse_args()
+    options = parse(
+        __doc__,
+        full={},
+        study={"nargs": "+", "choices": STUDIES, "default": list(STUDIES)},
+    )
     torch.set_num_threads(1)
     for name in options.study:
-        title, heads, rows = STUDIES[name](options.quick)
+        title, heads, rows = STUDIES[name](not options.full)
         rows = [[x.item() if isinstance(x, np.generic) else x for x in row] for row in rows]
         print_table(title, heads, rows)
         records = [dict(zip(heads, row, strict=True)) for row in rows]
-        write_json(f"exact_study_{name}", records, title=title, quick=options.quick)
+        write_json(
+            f"exact_study_{name}", records, seed=list(range(5)), title=title, full=options.full
+        )
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ Claim: at most 1.10 times the plain loop at batch sizes 32 and 128, for a net as
 writes it and for the default net, on one thread; at most 1.05 times a bare forward pass.
 
     python benchmarks/bench_fit.py
+    python benchmarks/bench_fit.py --full    # more rounds, and skorch's own path
 """
 
-import argparse
 import time
 
 import torch
-from _common import load_images, print_table, ratio, time_interleaved, write_json
+from _common import load_images, parse, print_table, ratio, time_interleaved, write_json
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -123,14 +123,14 @@ def compare_predictions(X, repeats, clock):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--no-stock", action="store_true", help="leave skorch's own path out")
-    parser.add_argument(
-        "--cpu-time", action="store_true", help="for a machine that others use too"
+    args = parse(
+        __doc__,
+        full={"epochs": 2, "repeats": 9, "stock": True},
+        epochs=1,
+        repeats=5,
+        stock={"action": "store_true", "help": "also time skorch's own path"},
+        cpu_time={"action": "store_true", "help": "for a machine that others use too"},
     )
-    args = parser.parse_args()
     clock = time.process_time if args.cpu_time else time.perf_counter
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -139,7 +139,7 @@ def main():
     for batch_size in (32, 128):
         epochs = args.epochs * (1 if batch_size == 32 else 2)
         seconds, pairs = compare_fits(
-            X, y, batch_size, epochs, args.repeats, stock=not args.no_stock, clock=clock
+            X, y, batch_size, epochs, args.repeats, stock=args.stock, clock=clock
         )
         steps = epochs * -(-len(X) // batch_size)
         for ours, reference in pairs:

@@ -4,16 +4,15 @@ The reference points are 95th percentiles of Gaussian KLoM on forgotten, retaine
 rows for an MLP on digits (64-128-10, weight decay 1e-4, 60 epochs, 1300 rows trained on, 100
 models), each for one draw of the forgotten rows. How much a draw matters is seen in doing
 nothing, so that several draws are measured here, and a reference is reproduced if it lies
-between the smallest and the largest of them, for doing nothing as for the step.
+between the smallest and the largest of them, for doing nothing as for the step. That takes
+``--full``: without it there is one draw.
 
     python benchmarks/bench_gauss_newton.py
 """
 
-import argparse
-
 import numpy as np
 import torch
-from _common import print_table, write_json
+from _common import parse, print_table, write_json
 from bench_report import ROWS, make_net, shown
 from sklearn.datasets import load_digits
 
@@ -77,14 +76,14 @@ def measure(share, X, y, args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=50, help="of each kind, at least 20")
-    parser.add_argument("--draws", type=int, default=3, help="of the forgotten rows")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument(
-        "--shares", type=float, nargs="*", default=list(STEPS), choices=list(STEPS)
+    args = parse(
+        __doc__,
+        full={"models": 50, "draws": 3, "shares": list(STEPS)},
+        models={"type": int, "default": 20, "help": "of each kind, at least 20"},
+        draws={"type": int, "default": 1, "help": "of the forgotten rows"},
+        jobs=2,
+        shares={"type": float, "nargs": "*", "default": [0.01], "choices": list(STEPS)},
     )
-    args = parser.parse_args()
     torch.set_num_threads(1)
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)

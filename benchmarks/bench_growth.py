@@ -12,14 +12,12 @@ epoch if that is more. CPU time on one thread.
     python benchmarks/bench_growth.py
 """
 
-import argparse
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
-from _common import print_table, write_json
+from _common import PeakMemory, parse, print_table, write_json
 
 from sk_unlearn import PumaClassifier
 from sk_unlearn.exceptions import RetrainAdvisedWarning
@@ -50,23 +48,6 @@ def data(n_rows, seed):
     return X, (Z @ directions + noise).argmax(axis=1)
 
 
-def memory_mib(field):
-    """Resident memory of this process, or its peak since the last reset; None elsewhere."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    line = next(x for x in status.read_text().splitlines() if x.startswith(field))
-    return int(line.split()[1]) / 1024
-
-
-def reset_peak():
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
 def timed(function, *arguments):
     start = time.process_time()
     function(*arguments)
@@ -75,10 +56,9 @@ def timed(function, *arguments):
 
 def request(clf, rows):
     """CPU seconds of a request, and by how much it raised the peak of memory, in MiB."""
-    known = reset_peak()
-    before = memory_mib("VmRSS")
-    seconds = timed(clf.forget, rows)
-    return seconds, memory_mib("VmHWM") - before if known else float("nan")
+    with PeakMemory() as peak:
+        seconds = timed(clf.forget, rows)
+    return seconds, peak.mib
 
 
 def floors(clf, X):
@@ -142,10 +122,11 @@ def bench(n_rows, repeats):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--sizes", type=float, nargs="+", default=[1e4, 1e5, 1e6])
-    options = parser.parse_args()
+    options = parse(
+        __doc__,
+        repeats=9,
+        sizes={"type": float, "nargs": "+", "default": [1e4, 1e5, 1e6]},
+    )
     warnings.simplefilter("ignore", RetrainAdvisedWarning)
     torch.set_num_threads(1)
     bench(int(options.sizes[0]), 1)  # torch loads its forward mode when it is first used

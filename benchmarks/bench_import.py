@@ -9,7 +9,6 @@ CPU time of fresh processes with warm bytecode.
     python benchmarks/bench_import.py
 """
 
-import argparse
 import os
 import resource
 import subprocess
@@ -17,7 +16,7 @@ import sys
 import tempfile
 
 import numpy as np
-from _common import ROOT, print_table, ratio, write_json
+from _common import ROOT, parse, print_table, ratio, write_json
 
 REFERENCE = "import torch, sklearn"
 STATEMENTS = {
@@ -46,9 +45,7 @@ def public_names():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
+    repeats = parse(__doc__, repeats=5).repeats
     seconds = {statement: [] for statement in STATEMENTS}
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "OMP_NUM_THREADS": "1"}

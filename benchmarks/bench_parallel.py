@@ -10,11 +10,10 @@ shown beside.
     python benchmarks/bench_parallel.py
 """
 
-import argparse
 import os
 
 import torch
-from _common import load_images, print_table, ratio, time_interleaved, write_json
+from _common import load_images, parse, print_table, ratio, time_interleaved, write_json
 from joblib import parallel_config
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
@@ -69,12 +68,7 @@ def threads_of_workers(X, y, n_shards, backend, n_jobs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=int, default=8)
-    parser.add_argument("--rows", type=int, default=500, help="of a shard")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
+    args = parse(__doc__, full={"epochs": 20}, shards=8, rows=500, epochs=10, repeats=5)
     name, X, y = load_images()
     X, y = X[: args.shards * args.rows], y[: args.shards * args.rows]
     ways = {"one": ("loky", 1), "two processes": ("loky", 2), "two threads": ("threading", 2)}

@@ -7,19 +7,19 @@ library's own step without compensation, and compared with nets trained on the r
 KLoM is the Kullback-Leibler divergence of each row's margin between the two sets, of Gaussians
 fitted to them; 95th percentile over rows. The null is one half of the retrained nets against
 the other: half as many nets make it higher than a null of full sets would be. KLoM differs
-much between draws of a request, so compare within a table.
+much between draws of a request, so compare within a table. Thirty nets of each kind with
+``--full``, six without: enough to see that it runs, too few to compare.
 
     python benchmarks/bench_puma_quality.py
 """
 
-import argparse
 import math
 import time
 from itertools import pairwise
 
 import numpy as np
 import torch
-from _common import print_table, write_json
+from _common import parse, print_table, write_json
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
@@ -206,9 +206,7 @@ def count_products(stack, forgotten, retained):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=30, help="nets of each kind, at least 4")
-    n_models = parser.parse_args().models
+    n_models = parse(__doc__, full={"models": 30}, models=6).models
     torch.set_num_threads(1)
     start, (X, y) = time.perf_counter(), load_digits(return_X_y=True)
     split = train_test_split(X / 16, y, train_size=1300, random_state=0, stratify=y)

@@ -2,21 +2,21 @@
 
 Claim: PUMA with default settings against 100 retrained nets of each kind, with KLoM, U-LiRA,
 membership, accuracies, cost and both controls, should take at most a minute on two cores for a
-forget set (82 to 94 s were measured, with two variants of PUMA). Measured values stand beside the
+forget set. Measured values stand beside the
 reference points for this net (64-128-10, weight decay 1e-4, 60 epochs, 1300 rows trained on),
 which come from other draws of the rows: 95th percentile of Gaussian KLoM on forgotten, retained
 and held-out rows. For mislabelled rows the claim is that the estimator advises to retrain.
 
     python benchmarks/bench_report.py
+    python benchmarks/bench_report.py --full    # three forget sets, two settings of PUMA
 """
 
-import argparse
 import os
 import time
 
 import numpy as np
 import torch
-from _common import print_table, write_json
+from _common import parse, print_table, write_json
 from sklearn.datasets import load_digits
 
 from sk_unlearn import PumaClassifier
@@ -94,13 +94,15 @@ def report(name, args, X, y):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=100, help="of each kind, at least 5")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--estimators", nargs="*", default=list(ESTIMATORS), choices=ESTIMATORS)
-    parser.add_argument("--batch", type=int, default=32, help="rows in a batch of training")
-    args = parser.parse_args()
+    args = parse(
+        __doc__,
+        full={"sets": list(SETS), "estimators": list(ESTIMATORS)},
+        models={"type": int, "default": 100, "help": "of each kind, at least 5"},
+        jobs=2,
+        sets={"nargs": "*", "default": list(SETS)[:1], "choices": list(SETS)},
+        estimators={"nargs": "*", "default": list(ESTIMATORS)[:1], "choices": ESTIMATORS},
+        batch={"type": int, "default": 32, "help": "rows in a batch of training"},
+    )
     torch.set_num_threads(1)
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)

@@ -5,15 +5,14 @@ default net on each of six data sets. Stratified splits of 75 to 25; features ar
 by the training part, images are divided by 255.
 
     python benchmarks/bench_sisa_accuracy.py
-    python benchmarks/bench_sisa_accuracy.py --data letter wine --seeds 1
+    python benchmarks/bench_sisa_accuracy.py --full    # six data sets, six numbers of shards
 """
 
-import argparse
 import time
 
 import numpy as np
 import torch
-from _common import load_images, load_letters, print_table, write_json
+from _common import load_images, load_letters, parse, print_table, write_json
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -78,12 +77,14 @@ def measure(data, shards, seeds, lr=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    parser.add_argument("--shards", nargs="+", type=int, default=[1, 2, 3, 5, 10, 20])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--lr", type=float, help="learning rate of SISA's nets")
-    options = parser.parse_args()
+    options = parse(
+        __doc__,
+        full={"data": list(DATA), "shards": [1, 2, 3, 5, 10, 20], "seeds": 3},
+        data={"nargs": "+", "choices": DATA, "default": ["letter", "digits", "wine"]},
+        shards={"nargs": "+", "type": int, "default": [3, 20]},
+        seeds=1,
+        lr={"type": float, "help": "learning rate of SISA's nets"},
+    )
     torch.set_num_threads(1)
     default = SisaClassifier().n_shards
     results, accuracy, seconds = {}, [], []
@@ -103,7 +104,7 @@ def main():
     )
     print_table("Training, CPU seconds", heads, seconds)
     name = "sisa_accuracy" if options.lr is None else f"sisa_accuracy_lr_{options.lr:g}"
-    write_json(name, results, **vars(options))
+    write_json(name, results, seed=list(range(options.seeds)), **vars(options))
 
 
 if __name__ == "__main__":

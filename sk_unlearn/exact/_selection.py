@@ -155,19 +155,20 @@ class EntropySelector(BaseSelector):
         return np.array(chosen, dtype=np.int64)
 
     def _greedy(self, features, n_select):
-        kernel = torch.exp(-_squared_distances(features))
+        kernel = _squared_distances(features).neg_().exp_()
         variances = torch.full((len(features),), 1.0 + self.noise, dtype=torch.float64)
+        values = variances.numpy()  # the same memory: a scalar is read in a tenth of the time
         factor = torch.empty(n_select, len(features), dtype=torch.float64)  # Cholesky, transposed
         chosen = []
         for step in range(n_select):
-            row = int(variances.argmax())
-            scale = float(variances[row]) ** -0.5
+            row = int(values.argmax())
+            scale = float(values[row]) ** -0.5
             known = factor[:step]
             column = torch.addmv(
                 kernel[row], known.T, known[:, row], beta=scale, alpha=-scale, out=factor[step]
             )
             variances.addcmul_(column, column, value=-1)
-            variances[row] = -torch.inf
+            values[row] = -np.inf
             chosen.append(row)
         return chosen
 
@@ -227,4 +228,6 @@ def _features(X, seed):
 
 def _squared_distances(features):
     norms = features.square().sum(dim=1)
-    return (norms[:, None] + norms - 2 * features @ features.T).clamp_(min=0)
+    # in place: for a thousand rows, pages of fresh memory cost more than the arithmetic
+    distances = torch.addmm(norms, features, features.T, alpha=-2)
+    return distances.add_(norms[:, None]).clamp_(min=0)

@@ -1,0 +1,85 @@
+"""Run benchmarks one after the other, each in a process of its own; print the time of each.
+
+    python benchmarks/run.py                     all, at most 15 minutes on two quiet cores
+    python benchmarks/run.py puma growth         some
+    python benchmarks/run.py --full puma_quality with the settings of the user guide
+    python benchmarks/run.py --device cuda       what can run on a CUDA device, there only
+
+A benchmark that fails does not keep the others from running: it is named at the end, and the
+exit status is 1.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from _common import print_table, write_json
+
+FOLDER = Path(__file__).parent
+LIMIT = 15 * 60
+
+
+def scripts(names):
+    """Paths by name, all of them where none is named; an unknown name ends the program."""
+    found = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        sys.exit(f"There is no benchmark {unknown[0]!r}. There are: {', '.join(found)}.")
+    return {name: found[name] for name in names or found}
+
+
+def command_of(path, options):
+    """Command line and environment; None for a script that knows no wanted device."""
+    text, environment = path.read_text(), dict(os.environ)
+    command = [sys.executable, str(path)]
+    if options.full and "full=" in text:
+        command.append("--full")
+    if "on_devices=True" not in text:
+        if options.device == "cuda":
+            return None, environment
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # it measures the CPU
+    elif options.device:
+        command += ["--device", options.device]
+    return command, environment
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help="default: all")
+    parser.add_argument("--full", action="store_true", help="settings of the user guide")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: all there are")
+    options = parser.parse_args()
+    rows, failed = [], []
+    for name, path in scripts(options.names).items():
+        command, environment = command_of(path, options)
+        if command is None:
+            print(f"{name} measures the CPU only: left out")
+            continue
+        print(f"\n== {name}", flush=True)
+        start = time.perf_counter()
+        status = subprocess.run(command, env=environment).returncode
+        rows.append((name, round(time.perf_counter() - start, 1), status))
+        if status:
+            failed.append(name)
+    total = sum(row[1] for row in rows)
+    print_table(
+        f"Time of the benchmarks: {total / 60:.1f} minutes",
+        ("benchmark", "wall s", "result"),
+        [
+            (name, f"{taken:.0f}", f"failed, {status}" if status else "")
+            for name, taken, status in rows
+        ],
+    )
+    if not (options.names or options.full or options.device):
+        write_json("run", {"seconds": rows, "total": total, "failed": failed}, limit=LIMIT)
+    if failed:
+        sys.exit(f"\nFailed: {', '.join(failed)}.")
+
+
+if __name__ == "__main__":
+    main()
