@@ -16,12 +16,20 @@ where a forward pass takes one: "by products" is what that comes to, in forward 
     python benchmarks/bench_influences.py
 """
 
-import argparse
 import time
 
 import numpy as np
 import torch
-from _common import load_images, print_table, ratio, time_interleaved, write_json
+from _common import (
+    clock_of,
+    devices,
+    load_images,
+    parse,
+    print_table,
+    ratio,
+    time_interleaved,
+    write_json,
+)
 from torch import nn
 
 from sk_unlearn import PumaClassifier
@@ -53,18 +61,6 @@ def finite_differences(model, params, X, y, v):
     expected = (up - down) / (2 * step)
     found = directional_derivatives(model, params, X, y, v)
     return float((found - expected).norm() / expected.norm())
-
-
-def clock_of(device):
-    """CPU time, or the time when all that was asked of the device is done."""
-    if device == "cpu":
-        return time.process_time
-
-    def clock():
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    return clock
 
 
 def influences(batch, v, clock, repeats):
@@ -148,7 +144,7 @@ def solves(batch, b, decay, clock, repeats):
 
 def measure(device, clf, data, repeats):
     """Everything on one device."""
-    clock, net = clock_of(device), clf.estimator_
+    clock, net = clock_of(device, time.process_time), clf.estimator_
     model = rowwise_model(net)
     model.module.to(device)
     params = model.parameters()
@@ -227,9 +223,7 @@ def show(device, record):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
+    args = parse(__doc__, on_devices=True, repeats=7)
     torch.set_num_threads(1)
     name, X, y = load_images()
     clf = PumaClassifier(random_state=0).fit(X, y)
@@ -237,13 +231,12 @@ def main():
     trained = np.setdiff1d(np.arange(len(X)), held_out)
     data = [to_tensors(net, X[rows], y[rows]) for rows in (trained, held_out)]
     accuracy = float(clf.score(X[held_out], y[held_out]))
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        record = measure(device, clf, data, repeats)
+    for device in devices(args.device):
+        record = measure(device, clf, data, args.repeats)
         show(device, record)
         record["accuracy_held_out"] = accuracy
-        suffix = "" if device == "cpu" else f"-{device}"
         settings = {"data": name, "n_rows": len(trained), "limits": LIMITS, "tol": TOL}
-        write_json(f"influences{suffix}", record, **settings)
+        write_json("influences", record, device=device, **settings)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ from _tables import TABLES
 
 PAGE = ROOT / "docs" / "performance.rst"
 PLACE = re.compile(r"(\.\. table-of: (\w+)\n)(.*?)(\n\.\. end-of-table\n)", re.DOTALL)
-
-
-ON_CUDA = {"stacked", "puma_million", "device"}
+# places whose benchmarks run on CUDA devices too
+ON_CUDA = {"stacked", "influences", "puma_million", "device"}
 
 
 def rendered(place, old):
