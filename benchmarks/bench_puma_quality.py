@@ -229,7 +229,9 @@ def main():
         if i == 1:
             record["products"] = count_products(original, forgotten, retained)
     print(f"\n{time.perf_counter() - start:.0f} s")
-    write_json("puma_quality", record, data="digits", n_models=n_models, sizes=SIZES)
+    write_json(
+        "puma_quality", record, seed=list(range(5)), data="digits", n_models=n_models, sizes=SIZES
+    )
 
 
 if __name__ == "__main__":
