@@ -1,5 +1,7 @@
 """Repeat tensor operations on the same memory, without what chose them the first time."""
 
+from functools import cache
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -127,6 +129,7 @@ def _step(func, args, kwargs, result):
     return overload, args, {**kwargs, **dict(zip(names, results, strict=True))}
 
 
+@cache
 def _out_variant(func):
     """The overload that takes the same arguments and where to write, if there is one."""
     expected = [(argument.name, str(argument.type)) for argument in func._schema.arguments]

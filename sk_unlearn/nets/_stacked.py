@@ -322,13 +322,13 @@ def _reseeded(state, seed):
 def _plan(sizes, n_jobs, width):
     """Members of each stack: alike in size, at most ``width``, and a stack for every job."""
     order = sorted(range(len(sizes)), key=lambda k: (-sizes[k], k))
-    n_stacks = max(math.ceil(len(sizes) / width), min(n_jobs, len(sizes) // 2), 1)
+    n_stacks = max(math.ceil(len(sizes) / width), min(n_jobs, len(sizes)))
     return [part.tolist() for part in np.array_split(order, n_stacks)]
 
 
 def _default_width(net):
     n_bytes = sum(value.nbytes for value in throwaway_module(net).parameters())
-    return min(_WIDTH, max(2, _STACK_BYTES // n_bytes))
+    return min(_WIDTH, max(1, _STACK_BYTES // n_bytes))
 
 
 def _template(net):

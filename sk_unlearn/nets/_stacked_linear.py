@@ -11,26 +11,41 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sk_unlearn.nets._stacked_batches import VECTOR
 from sk_unlearn.nets._stacked_parameters import narrow
 
-__all__ = ["AlignedProducts", "StackedLinear"]
+__all__ = ["NetProducts", "StackedLinear"]
 
 
-class AlignedProducts(TorchDispatchMode):
-    """Within it, the product of every net starts at a whole number of vector turns.
+# Multiplications of one net's product from which on a call of its own costs next to nothing.
+_LARGE = 2**20
 
-    On some processors the kernels round differently where a matrix starts in between, and
-    so would a net by its place in the stack.
+
+class NetProducts(TorchDispatchMode):
+    """Within it, the matrix product of a net has the same bits whatever nets are beside it.
+
+    The product of every net starts at a whole number of vector turns: on some processors the
+    kernels round differently where a matrix starts in between. Large products are calls of
+    their own; small ones share a call, in which a net that is alone is taken twice, since the
+    BLAS has other code for one.
     """
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten.bmm.default:
-            first, second = args
-            rows, columns = first.shape[1], second.shape[2]
-            if rows * columns % VECTOR:
-                padded = math.ceil(rows * columns / VECTOR) * VECTOR
-                memory = first.new_empty(len(first), padded)
-                out = memory[:, : rows * columns].unflatten(1, (rows, columns))
-                return torch.bmm(first, second, out=out)
+            return _products(*args)
         return func(*args, **(kwargs or {}))
+
+
+def _products(first, second):
+    (n, rows, inner), columns = first.shape, second.shape[2]
+    large = rows * inner * columns >= _LARGE
+    if n == 1 and not large:
+        return _products(first.expand(2, -1, -1), second.expand(2, -1, -1))[:1]
+    padded = math.ceil(rows * columns / VECTOR) * VECTOR
+    memory = first.new_empty(n, padded)
+    out = memory[:, : rows * columns].unflatten(1, (rows, columns))
+    if large:
+        for matrices in zip(first, second, out, strict=True):
+            torch.mm(*matrices[:2], out=matrices[2])
+        return out
+    return torch.bmm(first, second, out=out)
 
 
 class StackedLinear(TorchFunctionMode):

@@ -77,7 +77,8 @@ class StackedLoss:
         if self.labels and output.ndim == 3 and y.ndim == 2:
             # classes before rows: along neighbouring rows the kernels take whole vectors
             return self.criterion(output.mT, y).unsqueeze(2)
-        flat, y = output.flatten(0, 1), y.flatten(0, 1)
+        # in one order for any number of nets: sums over rows and elements follow it
+        flat, y = output.contiguous().flatten(0, 1), y.flatten(0, 1)
         if not self.labels and flat.shape != y.shape:
             flat = flat.reshape(y.shape)
         return self.criterion(flat, y).reshape(*output.shape[:2], -1)

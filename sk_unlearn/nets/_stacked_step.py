@@ -4,7 +4,7 @@ import torch
 from torch.func import functional_call, vmap
 
 from sk_unlearn.nets._replay import record
-from sk_unlearn.nets._stacked_linear import AlignedProducts, StackedLinear
+from sk_unlearn.nets._stacked_linear import NetProducts, StackedLinear
 from sk_unlearn.nets._stacked_parameters import ParameterStack
 
 __all__ = ["StackedNets", "StackedStep", "first_names"]
@@ -58,7 +58,7 @@ class StackedNets:
         output : Tensor of shape (n_nets, n_rows, ...)
         """
         fixed = {name: value[: len(X)] for name, value in self.fixed.items()}
-        with StackedLinear():
+        with NetProducts(), StackedLinear():
             return self._forward({**self.leaves(len(X)), **fixed}, X)
 
     def tensors(self, net, before):
@@ -73,9 +73,10 @@ class StackedNets:
     def gradients(self, losses, coefficients):
         """Gradients of ``(losses * coefficients).sum()``, laid out as the buffers."""
         leaves = self.leaves(len(losses))
-        found = torch.autograd.grad(
-            losses, list(leaves.values()), coefficients, materialize_grads=True
-        )
+        with NetProducts():
+            found = torch.autograd.grad(
+                losses, list(leaves.values()), coefficients, materialize_grads=True
+            )
         return [
             stack.gradient(value) for stack, value in zip(self.stacks.values(), found, strict=True)
         ]
@@ -143,11 +144,10 @@ class StackedStep:
     @torch.enable_grad()
     def compute(self):
         """What a call returns, of the batch that was fetched last and without recording."""
-        with AlignedProducts():
-            losses = self._loss.elements(self.nets(self.X), self._y)
-            coefficients = self._loss.coefficients(losses, self._y, self._valid, self._share)
-            gradients = self.nets.gradients(losses, coefficients)
-            return (losses.detach() * coefficients).sum((1, 2)), gradients
+        losses = self._loss.elements(self.nets(self.X), self._y)
+        coefficients = self._loss.coefficients(losses, self._y, self._valid, self._share)
+        gradients = self.nets.gradients(losses, coefficients)
+        return (losses.detach() * coefficients).sum((1, 2)), gradients
 
 
 def first_names(module):

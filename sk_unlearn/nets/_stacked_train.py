@@ -43,11 +43,9 @@ def train_stack(net, X, y, row_sets, states, epochs, check):
     size, drop_last = options["batch_size"], options["drop_last"]
     counts = [n_batches(len(rows), size, drop_last) for rows in row_sets]
     order = sorted(range(len(states)), key=lambda k: (-counts[k], schedule.clock(states[k])))
-    # a stack of one takes other code in the BLAS: a second copy keeps it company
-    members = order if len(order) > 1 else order * 2
-    states = [states[k] for k in members]
+    states = [states[k] for k in order]
     batches = StackedBatches(
-        [row_sets[k] for k in members],
+        [row_sets[k] for k in order],
         [_generator(state) for state in states],
         **options,
         dtype=net_dtype(module),
@@ -59,7 +57,7 @@ def train_stack(net, X, y, row_sets, states, epochs, check):
     with torch.no_grad():
         losses = [_epoch(steps, batches, optimizer, check) for _ in range(epochs)]
     trained = {
-        k: _state(nets, optimizer, batches, states[i], losses, i) for i, k in enumerate(members)
+        k: _state(nets, optimizer, batches, states[i], losses, i) for i, k in enumerate(order)
     }
     return [trained[k] for k in range(len(order))]
 
@@ -74,8 +72,8 @@ class _Steps:
     def __init__(self, nets, loss, X, y, batches):
         self._make = partial(StackedStep, nets, loss, X, y, n_rows=batches.n_rows)
         self._widths = [len(batches.counts)]
-        while self._widths[-1] > 2:
-            self._widths.append(max(2, -(-self._widths[-1] // 2)))
+        while self._widths[-1] > 1:
+            self._widths.append(-(-self._widths[-1] // 2))
         self._steps = {}
 
     def for_nets(self, n_nets):

@@ -152,7 +152,7 @@ class Couples(nn.Module):
     [
         (net(), 1, "there is one net"),
         (LogisticRegression(), 3, "LogisticRegression is not a skorch net"),
-        (net(module__hidden=(2000,), batch_size=512), 3, "little would be saved"),
+        (net(module__hidden=(2000,), batch_size=500), 3, "would take longer"),
         (net(callbacks=[EpochScoring("accuracy", on_train=True)]), 3, "callback"),
         (net(optimizer=optim.Adagrad), 3, "Adagrad"),
         (

@@ -286,7 +286,7 @@ class _ByPlace(TorchDispatchMode):
 
 
 def test_bits_that_depend_on_the_place_are_noticed(monkeypatch):
-    monkeypatch.setattr(_stacked_step, "AlignedProducts", _ByPlace)
+    monkeypatch.setattr(_stacked_step, "NetProducts", _ByPlace)
     found = can_stack(make_net(), X, Y)
     assert found is not None
     assert "depend on the nets" in found
