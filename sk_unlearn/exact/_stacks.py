@@ -18,6 +18,7 @@ from sk_unlearn.nets import can_stack, is_net
 from sk_unlearn.nets._inspect import throwaway_module
 from sk_unlearn.nets._stacked import train_stacks
 from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
+from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import isolated_rng
@@ -107,7 +108,7 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     -------
     chains : dict of Chain
     """
-    learner = next(iter(plans.values())).learner
+    learner, kept = next(iter(plans.values())).learner, KeptSteps()
     tensors, first = _gathered(learner.template, plans, X)
     states = {name: starts[name].state for name in plans}
     saved = {name: list(starts[name].saved) for name in plans}
@@ -124,6 +125,7 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
                 epochs,
                 n_jobs,
                 None,
+                kept,
             )
             states.update(zip(members, reached, strict=True))
             progress(len(members))

@@ -15,6 +15,7 @@ from sk_unlearn.nets._prepare import prepare
 from sk_unlearn.nets._stacked_batches import batch_options
 from sk_unlearn.nets._stacked_single import initial_state, train_alone
 from sk_unlearn.nets._stacked_state import load_state
+from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._stacked_support import settings_reason
 from sk_unlearn.nets._stacked_train import train_stack
 from sk_unlearn.nets._stacked_trial import trial_reason
@@ -255,7 +256,7 @@ def _train(net, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width):
     return TrainedNets(list(nets), list(states), False, reason)
 
 
-def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
+def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, kept=None):
     """Train what was checked before, side by side.
 
     Parameters
@@ -266,6 +267,8 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
         Rows, and targets as the criterion reads them.
     row_sets, seeds, start, epochs, n_jobs, width
         As for :func:`train_states`; a list each, with None for what is not given.
+    kept : KeptSteps, default=None
+        Shared by calls for nets of the same settings: what was recorded is used again.
 
     Returns
     -------
@@ -276,7 +279,8 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
     n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
     processes = n_steps > _STEPS_FOR_PROCESSES and tensors[0].device.type == "cpu"
     prefer = "processes" if processes else "threads"
-    arrays, stop = [tensor.cpu().numpy() for tensor in tensors], StopSign()
+    arrays = [tensor.cpu().numpy() for tensor in tensors]
+    stop, kept = StopSign(), KeptSteps() if kept is None else kept
     jobs = (
         delayed(_train_one_stack)(
             net,
@@ -286,6 +290,7 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
             [start[k] for k in members],
             epochs,
             stop,
+            kept,
         )
         for members in stacks
     )
@@ -299,7 +304,7 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width):
     return [found[k] for k in range(len(row_sets))]
 
 
-def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop):
+def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop, kept):
     """One job. Rows are copied: joblib hands large arrays to its workers read-only."""
     used, places = np.unique(np.concatenate(row_sets), return_inverse=True)
     X, y = (torch.from_numpy(rows[used]).to(net.device or "cpu") for rows in (X, y))
@@ -310,7 +315,7 @@ def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop):
             initial_state(net, seed) if state is None else _reseeded(state, seed)
             for seed, state in zip(seeds, start, strict=True)
         ]
-        return train_stack(_template(net), X, y, rows, states, epochs, stop.check)
+        return train_stack(net, X, y, rows, states, epochs, stop.check, kept)
 
 
 def _reseeded(state, seed):

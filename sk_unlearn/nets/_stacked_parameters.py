@@ -44,6 +44,10 @@ class ParameterStack:
         padded = math.ceil(self.size / VECTOR) * VECTOR
         self.buffer = values[0].new_zeros(len(values), padded)
         self._gradient = None if padded == self.size else torch.zeros_like(self.buffer)
+        self.load(values)
+
+    def load(self, values):
+        """Take on other values, in the same memory."""
         for row, value in zip(self.buffer, values, strict=True):
             row[: self.size] = self.flat(value)
 

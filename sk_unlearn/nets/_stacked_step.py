@@ -34,9 +34,16 @@ class StackedNets:
             for name in named
             if name not in trainable
         }
-        self._first_name = first_names(module)
+        self._module, self._first_name = module, first_names(module)
         self._views = {}
         self._forward = vmap(lambda tensors, X: functional_call(module, tensors, (X,)))
+
+    def load(self, states):
+        """Take on other states, in the same memory."""
+        for name, stack in self.stacks.items():
+            stack.load([state.tensors[name] for state in states])
+        for name, value in self.fixed.items():
+            value.copy_(torch.stack([_tensor(self._module, state, name) for state in states]))
 
     def leaves(self, n_nets):
         """Trainable tensors of the first nets, by name."""
@@ -100,12 +107,16 @@ class StackedStep:
     def __init__(self, nets, loss, X, y, n_nets, n_rows):
         self.n_nets = n_nets
         self.nets, self._loss = nets, loss
-        self._source = X, y
+        self.read_from(X, y)
         self._flat = [rows.new_zeros(n_nets * n_rows, *rows.shape[1:]) for rows in (X, y)]
         self.X, self._y = [flat.unflatten(0, (n_nets, n_rows)) for flat in self._flat]
         self._share = next(iter(nets.stacks.values())).buffer.new_zeros(n_nets, n_rows)
         self._valid = torch.zeros_like(self._share, dtype=torch.bool)
         self._last = self._recording = None
+
+    def read_from(self, X, y):
+        """Take batches from other rows and targets, of the same shape and type."""
+        self._source = X, y
 
     def __call__(self, rows, valid, share):
         """Compute one batch.

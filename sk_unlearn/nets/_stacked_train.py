@@ -1,27 +1,26 @@
 """Train the nets of one stack on one thread."""
 
-from functools import partial
-
 import torch
+from sklearn.base import clone
 
 from sk_unlearn.nets._inspect import bare_module, net_dtype
 from sk_unlearn.nets._stacked_batches import StackedBatches, batch_options, n_batches
-from sk_unlearn.nets._stacked_loss import StackedLoss
 from sk_unlearn.nets._stacked_optimizer import StackedOptimizer
 from sk_unlearn.nets._stacked_schedule import Schedule
 from sk_unlearn.nets._stacked_state import NetState
-from sk_unlearn.nets._stacked_step import StackedNets, StackedStep
+from sk_unlearn.nets._stacked_steps import StackedSteps
+from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["train_stack"]
 
 
-def train_stack(net, X, y, row_sets, states, epochs, check):
+def train_stack(net, X, y, row_sets, states, epochs, check, kept):
     """Train nets side by side.
 
     Parameters
     ----------
     net : skorch.NeuralNet
-        Initialised; its module gives the architecture.
+        Prepared and unfitted.
     X, y : Tensor
         On the device of the net.
     row_sets : list of Tensor of int64
@@ -31,15 +30,17 @@ def train_stack(net, X, y, row_sets, states, epochs, check):
     epochs : int
     check : callable
         Called before every step; raises to break the training off.
+    kept : KeptSteps
+        What earlier calls for nets of these settings left, and where this one leaves its steps.
 
     Returns
     -------
     states : list of NetState
         In the order given.
     """
-    options = batch_options(net)
-    module = bare_module(net.module_).train()
-    schedule = Schedule(net)
+    steps = kept.take(len(states))
+    template = _initialised(net) if steps is None else steps.net
+    options, schedule = batch_options(template), Schedule(template)
     size, drop_last = options["batch_size"], options["drop_last"]
     counts = [n_batches(len(rows), size, drop_last) for rows in row_sets]
     order = sorted(range(len(states)), key=lambda k: (-counts[k], schedule.clock(states[k])))
@@ -48,39 +49,25 @@ def train_stack(net, X, y, row_sets, states, epochs, check):
         [row_sets[k] for k in order],
         [_generator(state) for state in states],
         **options,
-        dtype=net_dtype(module),
+        dtype=net_dtype(bare_module(template.module_)),
         device=X.device,
     )
-    nets = StackedNets(module, states)
-    optimizer = StackedOptimizer(nets.stacks, states, batches.counts, schedule)
-    steps = _Steps(nets, StackedLoss(net, y), X, y, batches)
+    steps = steps or StackedSteps(template, states, batches.n_rows)
     with torch.no_grad():
+        steps.begin(states, X, y)
+        optimizer = StackedOptimizer(steps.nets.stacks, states, batches.counts, schedule)
         losses = [_epoch(steps, batches, optimizer, check) for _ in range(epochs)]
     trained = {
-        k: _state(nets, optimizer, batches, states[i], losses, i) for i, k in enumerate(order)
+        k: _state(steps.nets, optimizer, batches, states[i], losses, i)
+        for i, k in enumerate(order)
     }
+    kept.give_back(len(states), steps)
     return [trained[k] for k in range(len(order))]
 
 
-class _Steps:
-    """Steps for full and for thinned-out stacks.
-
-    Each width that a step is made for costs a recording. So there is one for all nets, for
-    half of them and so on; where fewer nets have a batch, some are computed for nothing.
-    """
-
-    def __init__(self, nets, loss, X, y, batches):
-        self._make = partial(StackedStep, nets, loss, X, y, n_rows=batches.n_rows)
-        self._widths = [len(batches.counts)]
-        while self._widths[-1] > 1:
-            self._widths.append(-(-self._widths[-1] // 2))
-        self._steps = {}
-
-    def for_nets(self, n_nets):
-        width = min(width for width in self._widths if width >= n_nets)
-        if width not in self._steps:
-            self._steps[width] = self._make(n_nets=width)
-        return self._steps[width]
+def _initialised(net):
+    with isolated_rng(0):
+        return clone(net).initialize()
 
 
 def _epoch(steps, batches, optimizer, check):
