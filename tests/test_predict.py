@@ -14,6 +14,7 @@ from sk_unlearn import (
     SisaClassifier,
     SisaRegressor,
 )
+from sk_unlearn._targets import restrict_columns
 from sk_unlearn.nets import default_classifier, default_regressor, predict_proba
 from sk_unlearn.utils._inputs import check_net_input
 
@@ -98,6 +99,15 @@ def test_an_ensemble_says_what_its_nets_say_alone():
     regressor = fit("sisa by median")
     each = [predict_proba(chain.model, MANY)[:, 0] for chain in regressor._chains_.values()]
     np.testing.assert_allclose(regressor.predict(MANY), np.median(each, axis=0), rtol=1e-5)
+
+
+def test_columns_are_taken_by_number():
+    proba = np.array([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]])
+    assert np.array_equal(restrict_columns(proba, np.arange(3)), proba)
+    kept = restrict_columns(proba, np.array([1, 2]))
+    np.testing.assert_allclose(kept, [[2 / 9, 7 / 9], [0.5, 0.5]])
+    with pytest.raises(IndexError):
+        restrict_columns(proba, np.array([0, 1, 7]))
 
 
 @pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.RetrainAdvisedWarning")
