@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.dummy import DummyClassifier
 
-from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
+from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.exact._sisa_base import BaseSisa
-from sk_unlearn.exact._voting import Vote, hard_votes
+from sk_unlearn.exact._voting import Vote, hard_votes, of_shard
 from sk_unlearn.nets import (
     contains_net,
     default_classifier,
@@ -153,7 +153,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         return vote.mean(self._combined(X, vote.count))
 
     def _of_net(self, chain, proba):
-        return self._counted(_of_shard(proba, chain))
+        return self._counted(of_shard(proba, len(chain.classes)))
 
     def _of_model(self, chain, X):
         """Probabilities or votes of one model for the classes of its shard."""
@@ -163,7 +163,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
             known = np.arange(len(chain.classes)) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
-        return self._counted(_of_shard(model.predict_proba(X), chain))
+        return self._counted(of_shard(model.predict_proba(X), len(chain.classes)))
 
     def _counted(self, proba):
         return hard_votes(proba) if self.aggregation == "hard" else proba
@@ -189,12 +189,6 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
     def _default_estimator(self, rows, classes, size):
         net = default_classifier(n_features=rows.X[0].size, n_outputs=len(classes), n_rows=size)
         return net.set_params(lr=_SHARD_LR)
-
-
-def _of_shard(proba, chain):
-    """Without the outputs of a net that stand for no class of its shard."""
-    n_known = len(chain.classes)
-    return proba if proba.shape[1] == n_known else restrict_columns(proba, np.arange(n_known))
 
 
 class SisaRegressor(ForgetRegressorMixin, BaseSisa):

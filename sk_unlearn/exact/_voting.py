@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-__all__ = ["Vote", "hard_votes"]
+from sk_unlearn._targets import restrict_columns
+
+__all__ = ["Vote", "hard_votes", "of_shard"]
 
 
 class Vote:
@@ -98,3 +100,19 @@ def hard_votes(proba):
     votes : ndarray of shape (n_rows, n_known)
     """
     return np.eye(proba.shape[1])[proba.argmax(axis=1)]
+
+
+def of_shard(proba, n_known):
+    """Without the outputs of a net that stand for no class of its shard.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_rows, n_outputs)
+    n_known : int
+        Classes of the shard, which are the first outputs.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_rows, n_known)
+    """
+    return proba if proba.shape[1] == n_known else restrict_columns(proba, np.arange(n_known))

@@ -6,10 +6,11 @@ from scipy.stats import multivariate_normal
 from skorch.exceptions import NotInitializedError
 from torch import nn
 
-from sk_unlearn.nets import prepare
-from sk_unlearn.nets._density import DensityNet, default_density
+from sk_unlearn.nets import _mixture_scores, prepare
+from sk_unlearn.nets._density import DensityNet, default_density, score_samples_each
 from sk_unlearn.nets._gaussian import RunningGaussian
 from sk_unlearn.nets._mixture import MixtureDensity
+from sk_unlearn.nets._mixture_scores import compress
 from sk_unlearn.nets._resume import net_state, resume_training
 from sk_unlearn.utils._digest import state_digest
 
@@ -288,3 +289,69 @@ def test_rows_are_checked():
         net_for(X).fit(np.full((2, 3), np.inf, dtype=np.float32))
     with pytest.raises(NotInitializedError):
         net_for(X).score_samples(X)
+
+
+# ------------------------------------------------------------------- scores of many rows
+
+
+@pytest.mark.parametrize("rank", [3, 6])
+@pytest.mark.parametrize("blocks", [[60], [40, 20]])
+def test_scores_replace_the_marginal_by_the_mixture(rank, blocks):
+    X, Z = two_lumps(60, 6), torch.from_numpy(rows(40, 6, seed=1)).double()
+    torch.manual_seed(0)
+    module = MixtureDensity(6, 4, compression=2.0, rank=rank, mixture_rank=2)
+    for block in torch.from_numpy(X).split(blocks):
+        step = module.start_block(block)
+        step()
+        step()
+    module.requires_grad_(False)
+    u = torch.asinh(2 * Z) / 2
+    y = (u - module.origin) @ module.frame.T
+    parts = []
+    for mean, whitener, log_weight in zip(
+        module.means, module.whiteners, module.log_weights, strict=True
+    ):
+        covariance = torch.linalg.inv(whitener.T @ whitener).numpy()
+        normal = multivariate_normal(mean.numpy(), covariance)
+        parts.append(normal.logpdf(y.numpy()) + float(log_weight))
+    marginal = multivariate_normal(*(value.numpy() for value in module.marginal()))
+    slopes = -0.5 * np.log1p((2 * Z.numpy()) ** 2).sum(1)
+    expected = module.gaussian.log_density(u).numpy() + logsumexp(parts, axis=0)
+    expected += slopes - marginal.logpdf(y.numpy())
+    np.testing.assert_allclose(module(Z), expected, rtol=1e-9, atol=1e-9)
+
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, X):
+        return -self.scale * X.mul_(2).square().sum(dim=1, keepdim=True)
+
+
+def test_nets_of_an_ensemble_score_as_they_do_alone(monkeypatch):
+    X, Z = rows(60, 4), rows(2500, 4, seed=1)
+    nets = [fitted(X, module__compression=c) for c in (1.0, 1.0, 3.0)]
+    nets += [prepare(DensityNet(Plain)).initialize()]
+    alone = [net.score_samples(Z) for net in nets]
+    np.testing.assert_allclose(alone[-1], -4 * (Z.astype(float) ** 2).sum(1), rtol=1e-5)
+    compressed, before = [], Z.copy()
+
+    def counted(X, compression):
+        compressed.append((len(X), compression))
+        return compress(X, compression)
+
+    monkeypatch.setattr(_mixture_scores, "compress", counted)
+    found = score_samples_each(nets, Z, lambda scores: np.stack(scores, axis=1))
+    assert np.array_equal(found, np.stack(alone, axis=1))  # the same bits
+    assert np.array_equal(Z, before)
+    assert compressed == [(n, c) for n in (1024, 1024, 452) for c in (1.0, 3.0)]
+
+
+def test_no_rows_have_no_scores():
+    net = fitted(rows(20, 3))
+    assert net.score_samples(np.empty((0, 3), np.float32)).shape == (0,)
+    assert net.score_samples([[0.0, 1.0, 2.0]]).shape == (1,)
+    with pytest.raises(ValueError, match="must have 3 features, as in training, got 2"):
+        net.score_samples(rows(4, 2))

@@ -163,6 +163,17 @@ def test_hardly_any_rows(n_rows):
     assert predict_columns(nets[0], X[:n_rows], np.arange(K)).shape == (n_rows,)
 
 
+def test_modules_see_contiguous_rows():
+    class Viewing(MLP):
+        def forward(self, X):
+            return super().forward(X.view(-1).view(-1, D))
+
+    trained = net(Viewing)
+    for rows in (torch.from_numpy(X.T.copy()).T, np.asfortranarray(X)):
+        found = predict_scores(trained, rows)
+        np.testing.assert_allclose(found, plain(trained, X), rtol=1e-5, atol=1e-6)
+
+
 def test_training_mode_ends_and_own_infer_is_asked():
     class Asked(NeuralNetClassifier):
         def infer(self, x, **fit_params):

@@ -114,11 +114,11 @@ def test_float32_range_is_enough():
         check_net_input(net, X * 1e300)
 
 
-def read(net, given, piece=2):
-    """Read rows as a net does: a piece at a time, in float32."""
+def read(net, given, piece=2, dtype=torch.float32):
+    """Read rows as a net does: a piece at a time, in its own type."""
     rows = open_net_input(net, given)
     for start in range(0, len(rows), piece):
-        rows.verify(torch.tensor(rows.X[start : start + piece], dtype=torch.float32))
+        rows.verify(torch.tensor(rows.X[start : start + piece], dtype=dtype))
     return rows.X
 
 
@@ -157,6 +157,15 @@ def test_rows_of_another_form_are_refused_when_opened(given):
     with pytest.raises(type(one.value)) as other:
         open_net_input(net, given)
     assert str(other.value) == str(one.value)
+
+
+@pytest.mark.parametrize("bad", [[1e300, -1e300], [-1e39, 0], [np.inf, -np.inf], [np.nan, 0]])
+def test_numbers_too_large_for_float32_are_refused_by_nets_of_float64_too(bad):
+    net, given = check()[0], X.copy()
+    given[-1] = bad  # a sum of which may be 0
+    with pytest.raises(ValueError, match=r"NaN|infinity|too large"), np.errstate(invalid="ignore"):
+        read(net, given, dtype=torch.float64)
+    assert np.array_equal(read(net, X * 1e37, dtype=torch.float64), X * 1e37)
 
 
 def test_large_numbers_pass_though_their_sum_overflows():
