@@ -32,8 +32,6 @@ __all__ = [
 
 OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
 COLUMNS_PER_ROW = 1.5  # leaves a few products a solve (benchmarks/bench_puma_quality.py)
-# In the space of the rows a product costs more beside a factor of a few hundred columns.
-ROW_SPACE_COLUMNS_PER_ROW = 2
 # A kept linearisation holds about this many times the graph of a forward pass.
 LINEARISED = 4
 # Below it rounding can flatter the recursion's residual, and rows' inner products are too rough.
@@ -189,7 +187,7 @@ def _built(objective, params, cache, settings, later):
             cached = CachedHead(head, position, objective.ridge, active, n_asked, len(position))
             return CurvatureSystem(head, settings), replace(cache, head=cached)
     ridge, chunk_size = objective.ridge, max(1, objective.chunk_size // LINEARISED)
-    damping = float(ridge.mean())
+    damping, n_columns = float(ridge.mean()), int(COLUMNS_PER_ROW * len(sample))
     fits = len(sample) <= LINEARISED * chunk_size
     space = None
     if (
@@ -198,10 +196,8 @@ def _built(objective, params, cache, settings, later):
         and settings.tol >= VERIFY_BELOW
         and bool((ridge == ridge[0]).all())
     ):
-        n_columns = ROW_SPACE_COLUMNS_PER_ROW * len(sample)
         space = RowSpace.build(*batch, damping=damping, n_columns=n_columns)
     if space is None:
-        n_columns = int(COLUMNS_PER_ROW * len(sample))
         preconditioner = SampledPreconditioner(
             *batch, damping=damping, n_columns=n_columns, chunk_size=chunk_size
         )

@@ -14,6 +14,9 @@ from ._model import RowwiseModel
 from ._sampling import inclusion_probabilities
 from ._score_curvature import ScoreCurvature
 
+# Entries of the Hessians that are formed at once: they should not leave the cache.
+HESSIAN_NUMBERS = 2**20
+
 
 class RowSizes(NamedTuple):
     """What single rows contribute to derivatives of a sum of losses, roughly.
@@ -80,15 +83,23 @@ def row_sizes(
     for chunk in row_chunks(len(X), size):
         with torch.no_grad():
             scores = model.forward(params, X[chunk])
-        score_curvature = ScoreCurvature(model.loss, scores, y[chunk])
-        trace = score_curvature.dense().diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(0)
-        slope = score_curvature.slope.reshape(len(scores), -1).square().sum(dim=1)
-        if X.is_floating_point():
-            reach = 1 + X[chunk].flatten(1).square().sum(dim=1)
-            trace, slope = trace * reach, slope * reach
-        curvatures.append(trace.cpu())
-        gradients.append(slope.sqrt().cpu())
+        block = max(1, HESSIAN_NUMBERS // max(1, scores[:1].numel()) ** 2)
+        for part in row_chunks(len(scores), block):
+            rows = slice(chunk.start + part.start, chunk.start + part.stop)
+            trace, slope = _trace_and_slope(model.loss, scores[part], y[rows])
+            if X.is_floating_point():
+                reach = 1 + X[rows].flatten(1).square().sum(dim=1)
+                trace, slope = trace * reach, slope * reach
+            curvatures.append(trace.cpu())
+            gradients.append(slope.sqrt().cpu())
     return RowSizes(torch.cat(curvatures).double(), torch.cat(gradients).double())
+
+
+def _trace_and_slope(loss, scores, y):
+    """Trace of each row's Hessian at its scores, and the squared norm of its gradient there."""
+    curvature = ScoreCurvature(loss, scores, y)
+    trace = curvature.dense().diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(0)
+    return trace, curvature.slope.reshape(len(scores), -1).square().sum(dim=1)
 
 
 def sample_rows(size: Tensor, n_rows: int, draw: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -152,7 +152,7 @@ class Couples(nn.Module):
     [
         (net(), 1, "there is one net"),
         (LogisticRegression(), 3, "LogisticRegression is not a skorch net"),
-        (net(module__hidden=(2000,), batch_size=500), 3, "would take longer"),
+        (net(module__hidden=(2000, 2000), batch_size=500), 3, "would take longer"),
         (net(callbacks=[EpochScoring("accuracy", on_train=True)]), 3, "callback"),
         (net(optimizer=optim.Adagrad), 3, "Adagrad"),
         (
@@ -180,7 +180,8 @@ def test_the_decision_does_not_look_at_the_rows(rows):
 
 
 def test_size_is_what_a_lone_net_would_compute_in_vain():
-    linear = {"module__n_features": 2**10 - 1, "module__n_outputs": 2**7, "module__hidden": ()}
-    assert size_reason(net(**linear, batch_size=32)) is None  # 2**17 parameters, 32 rows more
+    linear = {"module__n_features": 2**10 - 1, "module__n_outputs": 2**8, "module__hidden": ()}
+    for size in (16, 32, 48, 512):  # 2**18 parameters, at most 16 rows more
+        assert size_reason(net(**linear, batch_size=size)) is None
     for size in (8, 33):
-        assert "131072 parameters" in size_reason(net(**linear, batch_size=size))
+        assert "262144 parameters" in size_reason(net(**linear, batch_size=size))

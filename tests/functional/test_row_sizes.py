@@ -1,6 +1,7 @@
 """Importance sampling of curvature rows."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from sk_unlearn.functional import (
     GaussNewtonOperator,
     RowwiseModel,
     SampledPreconditioner,
+    _row_sizes,
     row_sizes,
     sample_rows,
     weighted_gradient,
@@ -86,3 +88,12 @@ def test_scores_without_columns_count_as_one_column():
         )
     )
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("n_numbers", [1, 20])
+def test_hessians_are_formed_in_blocks_of_any_size(make, monkeypatch, n_numbers):
+    rows = make("cross_entropy")
+    expected = row_sizes(*rows, chunk_size=4)
+    monkeypatch.setattr(_row_sizes, "HESSIAN_NUMBERS", n_numbers)
+    for found, whole in zip(row_sizes(*rows, chunk_size=5), expected, strict=True):
+        torch.testing.assert_close(found, whole)
