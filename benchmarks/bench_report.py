@@ -1,11 +1,11 @@
 """The whole report of how well rows were forgotten, for an MLP on digits.
 
 Claim: PUMA with default settings against 100 retrained nets of each kind, with KLoM, U-LiRA,
-membership, accuracies, cost and both controls, should take at most a minute on two cores for a
-forget set. Measured values stand beside the
-reference points for this net (64-128-10, weight decay 1e-4, 60 epochs, 1300 rows trained on),
-which come from other draws of the rows: 95th percentile of Gaussian KLoM on forgotten, retained
-and held-out rows. For mislabelled rows the claim is that the estimator advises to retrain.
+membership, accuracies, cost and both controls, takes at most a minute on two cores for a forget
+set. Measured values stand beside the reference points for this net (64-128-10, weight decay 1e-4,
+60 epochs, 1300 rows trained on), which come from other draws of the rows: 95th percentile of
+Gaussian KLoM on forgotten, retained and held-out rows. For mislabelled rows the claim is that the
+estimator advises to retrain.
 
     python benchmarks/bench_report.py
     python benchmarks/bench_report.py --full    # three forget sets, two settings of PUMA
