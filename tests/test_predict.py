@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
+from skorch import NeuralNetClassifier
+from torch import nn
 
 from sk_unlearn import (
     ArcaneEnsembleClassifier,
@@ -116,3 +119,29 @@ def test_a_forgotten_class_leaves_the_labels():
     assert set(puma.predict(MANY)) == {"a", "c"}
     proba = puma.predict_proba(MANY)
     assert np.array_equal(puma.predict(MANY), puma.classes_[proba.argmax(axis=1)])
+
+
+class Passing(nn.Module):
+    """Hands its input on."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, X):
+        return X * self.scale if self.training else X[:, :3]
+
+
+def test_probabilities_are_no_view_of_the_rows():
+    net = NeuralNetClassifier(
+        Passing,
+        criterion=nn.CrossEntropyLoss,
+        predict_nonlinearity=None,
+        train_split=None,
+        max_epochs=1,
+        batch_size=-1,
+        verbose=0,
+    )
+    rows = np.random.default_rng(0).normal(size=(150, 1000)).astype(np.float32)
+    clf = RetrainClassifier(net).fit(rows, np.arange(150) % 3)
+    assert not np.shares_memory(clf.predict_proba(rows), rows)

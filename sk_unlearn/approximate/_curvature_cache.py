@@ -88,8 +88,8 @@ class CurvatureCache:
     draw : ndarray of shape (len(position),) or None
         A uniform number for each row, a function of its id.
     head : CachedHead or None
-    chunk_size : int or None
-        Rows in one pass, by the memory that a row takes.
+    rows_at_once : tuple (int, int) or None
+        Rows in one pass, and rows whose graph may be kept, by the memory that a row takes.
     """
 
     position: np.ndarray
@@ -97,7 +97,7 @@ class CurvatureCache:
     gradient: torch.Tensor | None = None
     draw: np.ndarray | None = None
     head: CachedHead | None = None
-    chunk_size: int | None = None
+    rows_at_once: tuple | None = None
 
     def restrict(self, position):
         """The same for the rows that are left, a subset of these, but for ``head``."""

@@ -57,6 +57,8 @@ class Objective:
         Damping plus weight decay.
     chunk_size : int
         Rows in one pass.
+    most_kept : int
+        Rows whose graph may be kept from product to product.
     """
 
     model: RowwiseModel
@@ -66,6 +68,7 @@ class Objective:
     n_rows: int
     ridge: torch.Tensor
     chunk_size: int
+    most_kept: int
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class CurvatureSystem:
 
     def row_gradients(self, objective, params, rows):
         """Gradients of the rows of a batch as ``RowGradients``; None where it has no layers."""
-        if not self.space.layers or len(rows) > objective.chunk_size:
+        if not self.space.layers or len(rows) > objective.most_kept:
             return None
         layers = self.space.layers
         return RowGradients.record(objective.model, params, layers, rows.X, rows.y)
@@ -186,9 +189,9 @@ def _built(objective, params, cache, settings, later):
             position = cache.position[picked.cpu().numpy()]
             cached = CachedHead(head, position, objective.ridge, active, n_asked, len(position))
             return CurvatureSystem(head, settings), replace(cache, head=cached)
-    ridge, chunk_size = objective.ridge, max(1, objective.chunk_size // LINEARISED)
+    ridge, fits = objective.ridge, len(sample) <= objective.most_kept
+    chunk_size = max(1, (objective.most_kept if fits else objective.chunk_size) // LINEARISED)
     damping, n_columns = float(ridge.mean()), int(COLUMNS_PER_ROW * len(sample))
-    fits = len(sample) <= LINEARISED * chunk_size
     space = None
     if (
         fits

@@ -200,7 +200,8 @@ class BasePuma(BaseNetForget):
         if cache.head is not None:
             moved = cache.head.moved + sum(report.step_ratio for report in reports)
             cache = replace(cache, head=replace(cache.head, moved=moved))
-        self._curvature_cache_ = replace(cache, chunk_size=objective.chunk_size)
+        at_once = None if self.chunk_size else (objective.chunk_size, objective.most_kept)
+        self._curvature_cache_ = replace(cache, rows_at_once=at_once)
         cost = self._cost([r.n_products for r in reports], n_hit, len(leaving))
         solver = {"steps": [report.to_dict() for report in reports]}
         return params, Removal(cost, solver, self._advise(reports))
@@ -258,6 +259,7 @@ class BasePuma(BaseNetForget):
         params, decay = model.parameters(), weight_decay(net)
         damping = self.damping if damping is None else damping
         ridge = {name: torch.full_like(p, damping + decay[name]) for name, p in params.items()}
+        chunk_size, most_kept = self._rows_at_once(model, params, rows, cache)
         return Objective(
             model,
             rows,
@@ -265,10 +267,18 @@ class BasePuma(BaseNetForget):
             draw,
             self._n_objective_,
             model.flatten(ridge),
-            self.chunk_size
-            or cache.chunk_size
-            or rows_per_chunk(model, params, rows.take(range(min(2, len(rows)))).X),
+            chunk_size,
+            most_kept,
         )
+
+    def _rows_at_once(self, model, params, rows, cache):
+        """Rows in a pass, and rows whose graph may be kept."""
+        if self.chunk_size:
+            return self.chunk_size, self.chunk_size
+        if cache.rows_at_once is not None:
+            return cache.rows_at_once
+        few = rows.take(range(min(2, len(rows)))).X
+        return tuple(rows_per_chunk(model, params, few, kept=kept) for kept in (False, True))
 
     def _solver_settings(self):
         n_sampled = self._n_sampled(int(self._trained_.sum()))

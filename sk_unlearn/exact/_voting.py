@@ -54,7 +54,7 @@ class Vote:
         """
         total = None
         for proba, column, weight in zip(probas, self.columns, self.weights, strict=True):
-            proba = torch.from_numpy(np.ascontiguousarray(proba))
+            proba = _as_tensor(proba)
             if column is not None:
                 spread = proba.new_zeros(len(proba), self.n_classes)
                 spread[:, torch.from_numpy(column)] = proba
@@ -86,6 +86,13 @@ class Vote:
         for column, weight in zip(self.columns, self.weights, strict=True):
             known[slice(None) if column is None else column] += weight
         return known
+
+
+def _as_tensor(proba):
+    """Probabilities that may come from any classifier."""
+    if proba.dtype not in (np.float32, np.float64) or not proba.flags.writeable:
+        proba = np.array(proba, dtype=np.float64)
+    return torch.from_numpy(np.ascontiguousarray(proba))
 
 
 def hard_votes(proba):

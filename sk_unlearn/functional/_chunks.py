@@ -74,7 +74,7 @@ def check_chunk_size(chunk_size: int | None) -> None:
         raise ValueError(f"chunk_size must be None or a positive int, got {chunk_size!r}.")
 
 
-def rows_per_chunk(model, params, X: Tensor) -> int:
+def rows_per_chunk(model, params, X: Tensor, *, kept: bool = False) -> int:
     """Rows of X to send through the network at once in a pass over them, at least one.
 
     As many as have their forward graph in 256 MiB; on a CPU as many as have it in 32 MiB, or
@@ -85,6 +85,9 @@ def rows_per_chunk(model, params, X: Tensor) -> int:
     model : RowwiseModel
     params : mapping of str to Tensor
     X : Tensor of shape (n, ...)
+    kept : bool, default=False
+        Whether the graph is kept for many products, so that its memory is fetched once: as
+        many rows as have it in 256 MiB on a CPU too.
 
     Notes
     -----
@@ -95,4 +98,4 @@ def rows_per_chunk(model, params, X: Tensor) -> int:
     record = {name: param.detach().requires_grad_() for name, param in params.items()}
     with torch.enable_grad():
         n_bytes = saved_bytes(lambda k: model.forward(record, X[:k]))
-    return choose_chunk_size(n_bytes, X.device)
+    return max(1, CHUNK_BYTES // n_bytes) if kept else choose_chunk_size(n_bytes, X.device)

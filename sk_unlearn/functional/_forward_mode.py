@@ -110,11 +110,12 @@ def _unpack(tensor: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
 
 def _both_weights(func, apply, x, weights, biases) -> tuple[Tensor, Tensor]:
     """Outputs with a weight and with its tangent, on the same input."""
-    n_outputs, n_inputs = weights[0].shape[:2]
+    weight = weights[0]
     stack = (
         func is F.linear
-        and n_inputs >= _STACK_RATIO * n_outputs
-        and x.numel() >= weights[0].numel()  # or it is the weights that take long to read
+        and weight.ndim == 2  # the weight of a single output may have one axis
+        and weight.shape[1] >= _STACK_RATIO * weight.shape[0]
+        and x.numel() >= weight.numel()  # or it is the weights that take long to read
         and (biases[0] is None) == (biases[1] is None)
     )
     if not stack:

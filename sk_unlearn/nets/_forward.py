@@ -20,8 +20,9 @@ _FLAT_BYTES, _SHAPED_BYTES = 6 * 2**20, 3 * 2**19
 _FEWEST_ROWS, _MOST_ROWS = 128, 4096
 # ... and at most, which is what other devices get, where a launch costs more than a cache
 _MOST_BYTES = 16 * 2**20
-# Products of fewer rows take other code in the BLAS, with other last bits: what is predicted for
-# a row must not depend on how many are asked for at once.
+# Products of fewer rows take other code in the BLAS, with other last bits. Filled up, what is
+# predicted for a row mostly does not depend on how many are asked for at once; where layers have
+# sizes that are no multiple of a vector it can still do, in the last bits.
 _FULL_ROWS = 16
 # Up to here a copy is cheaper than a forward pass of one row.
 _COPY_BYTES = 2**18
@@ -152,11 +153,17 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
             outputs = [step(own[i]).numpy() for step, i in zip(passes, reads, strict=True)]
             part = combine([output[:n_rows] for output in outputs])
             if size >= len(X):
-                return part
+                # a module may hand its input on, which may be the caller's own memory
+                return part.copy() if any(_shares(part, one) for one in own) else part
             if whole is None:
                 whole = np.empty((len(X), *part.shape[1:]), part.dtype)
             whole[rows] = part
     return whole
+
+
+def _shares(array, rows):
+    is_array = isinstance(rows, torch.Tensor) and rows.device.type == "cpu"
+    return is_array and np.may_share_memory(array, rows.numpy())
 
 
 def _filled(rows, least):

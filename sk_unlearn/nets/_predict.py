@@ -52,8 +52,8 @@ def predict_scores(net, X, *, chunk_size=None):
     X : array-like of shape (n, ...)
         Dicts and lists of arrays go through skorch's own iterator.
     chunk_size : int, default=None
-        Rows in one forward pass; None takes what fits a core's caches on a CPU, between 128
-        and 2048 rows, and 16 MiB of input elsewhere.
+        Rows in one forward pass; None takes what fits a core's caches on a CPU, at most 4096
+        rows, and 16 MiB of input elsewhere.
 
     Returns
     -------

@@ -40,9 +40,6 @@ class UncheckedRows:
         self.X = X
         self._check = check
 
-    def __len__(self):
-        return len(self.X)
-
     def verify(self, piece):
         """Check one piece of the rows.
 

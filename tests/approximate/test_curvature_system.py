@@ -32,7 +32,7 @@ def objective():
     rows = RowBatch(X, torch.arange(N_ROWS) % 3)
     trained = torch.arange(N_ROWS) != 4
     ridge = torch.full((model.n_parameters,), DAMPING, dtype=torch.float64)
-    return Objective(model, rows, trained, np.linspace(0, 1, N_ROWS), N_OBJECTIVE, ridge, 100)
+    return Objective(model, rows, trained, np.linspace(0, 1, N_ROWS), N_OBJECTIVE, ridge, 100, 100)
 
 
 def built(objective, later, **settings):
@@ -77,7 +77,7 @@ def test_tight_tolerances_and_hessians_are_for_the_parameter_space(objective, se
 
 
 def test_chunks_are_respected(objective):
-    system = built(replace(objective, chunk_size=2), objective.rows.take([]))
+    system = built(replace(objective, chunk_size=2, most_kept=2), objective.rows.take([]))
     assert not isinstance(system.space, RowSpace)
     assert system.space.operator.chunk_size == 1
 
@@ -89,14 +89,24 @@ def test_compensation_is_the_same_with_gradients_by_layers_and_by_passes(objecti
     settings = StepSettings(compensation="l1", strict=True)
     candidates = torch.arange(N_ROWS)
     steps = {}
-    for chunk_size in (100, N_ROWS - 1):  # the smaller one leaves the candidates to passes
-        limited = replace(objective, chunk_size=chunk_size)
+    for most_kept in (100, N_ROWS - 1):  # the smaller one leaves the candidates to passes
+        limited = replace(objective, most_kept=most_kept)
         system = built(objective, objective.rows.take([]))
         seen = system.row_gradients(limited, params, objective.rows.take(candidates))
-        assert (seen is None) == (chunk_size < N_ROWS)
+        assert (seen is None) == (most_kept < N_ROWS)
         moved, report = removal_step(
             limited, params, leaving, system, criterion, settings, candidates
         )
         assert report.n_weighted
-        steps[chunk_size] = objective.model.flatten(moved)
+        steps[most_kept] = objective.model.flatten(moved)
     torch.testing.assert_close(*steps.values())
+
+
+def test_a_graph_that_may_be_kept_is_not_built_anew(objective):
+    """Small chunks of a pass say nothing about what is kept from product to product."""
+    small = replace(objective, chunk_size=2)
+    later = objective.rows.take([])
+    assert isinstance(built(small, later).space, RowSpace)
+    operator = built(small, later, tol=1e-9).space.operator
+    assert operator.keep_graph
+    assert not built(replace(small, most_kept=2), later, tol=1e-9).space.operator.keep_graph

@@ -254,6 +254,21 @@ def test_an_interrupt_leaves_model_and_files(tmp_path, monkeypatch):
     assert files(tmp_path / "new") == []
 
 
+def _read_only(proba):
+    proba.flags.writeable = False
+    return proba
+
+
+@pytest.mark.parametrize(
+    "form", [lambda p: p.astype(np.longdouble), lambda p: p.astype(">f8"), np.float16, _read_only]
+)
+def test_probabilities_of_any_kind_are_counted(form):
+    proba = np.array([[0.25, 0.75], [1.0, 0.0]])
+    vote = Vote([np.arange(2)] * 2, [1, 3], 2)
+    expected = vote.mean(vote.count([proba, proba]))
+    np.testing.assert_array_equal(vote.mean(vote.count([form(proba.copy()), proba])), expected)
+
+
 # ------------------------------------------------------------------------------ refusals
 
 

@@ -58,6 +58,11 @@ def viewed(net, x):
     return net.b(net.a(x).view(-1).view(len(x), 3).tanh())
 
 
+def one_axis(net, x):
+    h = F.linear(net.a(x).tanh(), net.b.weight[0])
+    return torch.stack([h, h * h, -h], dim=1)
+
+
 class _Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -75,6 +80,7 @@ def sequence(*layers):
 NETS = {
     "stacked": lambda: _Wrapped(viewed, 20),
     "not stacked": lambda: _Wrapped(viewed),
+    "one axis": lambda: _Wrapped(one_axis, n_hidden=8),
     "in place": lambda: _Wrapped(in_place),
     "used twice": lambda: _Wrapped(used_twice, n_hidden=4),
     "by keyword": lambda: _Wrapped(by_keyword, n_hidden=4, n_outputs=3),

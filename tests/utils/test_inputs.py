@@ -117,7 +117,7 @@ def test_float32_range_is_enough():
 def read(net, given, piece=2, dtype=torch.float32):
     """Read rows as a net does: a piece at a time, in its own type."""
     rows = open_net_input(net, given)
-    for start in range(0, len(rows), piece):
+    for start in range(0, len(rows.X), piece):
         rows.verify(torch.tensor(rows.X[start : start + piece], dtype=dtype))
     return rows.X
 
