@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+import sklearn
 import torch
 
 
@@ -15,8 +16,11 @@ def _interruptible():
 
 
 @pytest.fixture(autouse=True)
-def _gradients_stay_on():
+def _switches_stay():
+    config = sklearn.get_config()
     yield
-    left_off = not torch.is_grad_enabled()
+    left_off, changed = not torch.is_grad_enabled(), sklearn.get_config() != config
     torch.set_grad_enabled(True)
+    sklearn.set_config(**config)
     assert not left_off, "gradients were switched off and not on again"
+    assert not changed, "scikit-learn's configuration was changed and not changed back"

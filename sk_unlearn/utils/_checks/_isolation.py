@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 
 import numpy as np
+import sklearn
 import torch
 
 from sk_unlearn.utils._digest import state_digest
@@ -140,15 +141,17 @@ def _interrupt(call, stop):
         if n_calls == stop and event == "call":
             raise _Injected
 
-    gradients = torch.is_grad_enabled()
+    gradients, config = torch.is_grad_enabled(), sklearn.get_config()
     try:
         with _profiled(count):
             call()
     except _Injected:
         return True
     finally:
-        # raised while torch.no_grad was being left, it keeps gradients off for good
+        # raised while torch.no_grad or sklearn.config_context was being left, it keeps gradients
+        # or the validation of parameters off for good
         torch.set_grad_enabled(gradients)
+        sklearn.set_config(**config)
     return False
 
 
