@@ -54,6 +54,10 @@ class StackedBatches:
         self.counts = [n_batches(len(rows), batch_size, drop_last) for rows in row_sets]
         self.n_rows = math.ceil(batch_size / VECTOR) * VECTOR
         self._shape = (max(self.counts), len(row_sets), self.n_rows)
+        first = torch.stack([rows[0] for rows in row_sets])
+        self._index = first[:, None].repeat(self._shape[0], 1, self.n_rows)
+        self._orders = first[:, None].repeat(1, self._shape[0] * batch_size)
+        self._number, self._shuffler = torch.empty((), dtype=torch.int64), torch.Generator()
         self.sizes = self._sizes()
         self.n_nets = (self.sizes > 0).sum(1).tolist()
         valid = torch.arange(self.n_rows) < self.sizes[..., None]
@@ -73,22 +77,21 @@ class StackedBatches:
             Rows of each batch; places that hold no row (see ``valid``) repeat one of the
             net's own, so that nothing of another net ever enters its arithmetic.
         """
-        index = torch.empty(self._shape, dtype=torch.int64)
-        for k, (rows, generator) in enumerate(zip(self.row_sets, self.generators, strict=True)):
-            index[:, k] = rows[0]
-            order = self._order(rows, generator)
-            size, full = self.batch_size, len(order) // self.batch_size
-            index[:full, k, :size] = order[: full * size].view(full, size)
-            if full < self.counts[k]:
-                index[full, k, : len(order) - full * size] = order[full * size :]
-        return index.to(self.device)
+        for k, generator in enumerate(self.generators):
+            self._order(k, generator)
+        size = self.batch_size
+        self._index[..., :size] = self._orders.view(-1, self._shape[0], size).transpose(0, 1)
+        return self._index.to(self.device, copy=True)
 
-    def _order(self, rows, generator):
-        torch.empty((), dtype=torch.int64).random_(generator=generator)  # as DataLoader draws
+    def _order(self, k, generator):
+        """Write a net's rows in the order of an epoch into its places."""
+        self._number.random_(generator=generator)  # as DataLoader draws
+        rows = self.row_sets[k]
         if self.shuffle:
-            seed = torch.empty((), dtype=torch.int64).random_(generator=generator).item()
-            rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
-        return rows
+            self._shuffler.manual_seed(self._number.random_(generator=generator).item())
+            rows = rows[torch.randperm(len(rows), generator=self._shuffler)]
+        n_used = min(len(rows), self.counts[k] * self.batch_size)
+        self._orders[k, :n_used] = rows[:n_used]
 
     def _sizes(self):
         lengths = torch.tensor([len(rows) for rows in self.row_sets])
