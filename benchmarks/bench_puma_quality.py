@@ -206,7 +206,7 @@ def count_products(stack, forgotten, retained):
 
 
 def main():
-    n_models = parse(__doc__, full={"models": 30}, models=6).models
+    n_models = parse(__doc__, full={"models": 30}, models=8).models
     torch.set_num_threads(1)
     start, (X, y) = time.perf_counter(), load_digits(return_X_y=True)
     split = train_test_split(X / 16, y, train_size=1300, random_state=0, stratify=y)
