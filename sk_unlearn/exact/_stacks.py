@@ -16,8 +16,8 @@ from sklearn.base import clone
 from sk_unlearn.exact._chain import Chain
 from sk_unlearn.nets import can_stack, is_net
 from sk_unlearn.nets._inspect import throwaway_module
-from sk_unlearn.nets._stacked import train_stacks
 from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
+from sk_unlearn.nets._stacked_jobs import train_stacks
 from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._digest import state_digest

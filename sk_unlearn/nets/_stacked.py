@@ -1,37 +1,23 @@
 """Train many nets of one architecture: side by side where that is exact, else one by one."""
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed
 from sklearn.base import clone
 
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets._inspect import throwaway_module
-from sk_unlearn.nets._interrupt import StopSign
 from sk_unlearn.nets._prepare import prepare
-from sk_unlearn.nets._stacked_batches import batch_options
-from sk_unlearn.nets._stacked_single import initial_state, train_alone
+from sk_unlearn.nets._stacked_jobs import train_stacks
+from sk_unlearn.nets._stacked_single import train_alone
 from sk_unlearn.nets._stacked_state import load_state
-from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._stacked_support import settings_reason
-from sk_unlearn.nets._stacked_train import train_stack
 from sk_unlearn.nets._stacked_trial import trial_reason
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._seeding import isolated_rng
 from sk_unlearn.utils._threads import reproducible_threads
 
-__all__ = ["TrainedNets", "can_stack", "train_nets", "train_stacks", "train_states"]
-
-# Most nets in a stack. One step of a stack costs some 0.5 ms beside the arithmetic, which
-# from about 20 small nets on is little a net; from 50 on nothing more is gained.
-_WIDTH = 50
-_STACK_BYTES = 64 * 2**20  # of parameters; gradients and optimiser state come on top
-# Threads take turns in Python. From about this many steps of a net on, workers of their own
-# gain more than starting them takes (some ten seconds, mostly imports).
-_STEPS_FOR_PROCESSES = 500_000
+__all__ = ["TrainedNets", "can_stack", "train_nets", "train_states"]
 
 
 @dataclass(frozen=True)
@@ -254,86 +240,6 @@ def _train(net, X, y, row_sets, seeds, start, epochs, stacked, n_jobs, width):
     )
     nets, states = zip(*Parallel(n_jobs=n_jobs)(jobs), strict=True)
     return TrainedNets(list(nets), list(states), False, reason)
-
-
-def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, kept=None):
-    """Train what was checked before, side by side.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Prepared, of a kind that :func:`can_stack` allows.
-    tensors : tuple of Tensor
-        Rows, and targets as the criterion reads them.
-    row_sets, seeds, start, epochs, n_jobs, width
-        As for :func:`train_states`; a list each, with None for what is not given.
-    kept : KeptSteps, default=None
-        Shared by calls for nets of the same settings: what was recorded is used again.
-
-    Returns
-    -------
-    states : list of NetState
-    """
-    sizes = [len(rows) for rows in row_sets]
-    stacks = _plan(sizes, effective_n_jobs(n_jobs), width or _default_width(net))
-    n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
-    processes = n_steps > _STEPS_FOR_PROCESSES and tensors[0].device.type == "cpu"
-    prefer = "processes" if processes else "threads"
-    arrays = [tensor.cpu().numpy() for tensor in tensors]
-    stop, kept = StopSign(), KeptSteps() if kept is None else kept
-    jobs = (
-        delayed(_train_one_stack)(
-            net,
-            *arrays,
-            [row_sets[k] for k in members],
-            [seeds[k] for k in members],
-            [start[k] for k in members],
-            epochs,
-            stop,
-            kept,
-        )
-        for members in stacks
-    )
-    with stop.shown_on_error():
-        results = Parallel(n_jobs=n_jobs, prefer=prefer)(jobs)
-    found = {
-        k: state
-        for members, states in zip(stacks, results, strict=True)
-        for k, state in zip(members, states, strict=True)
-    }
-    return [found[k] for k in range(len(row_sets))]
-
-
-def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop, kept):
-    """One job. Rows are copied: joblib hands large arrays to its workers read-only."""
-    used, places = np.unique(np.concatenate(row_sets), return_inverse=True)
-    X, y = (torch.from_numpy(rows[used]).to(net.device or "cpu") for rows in (X, y))
-    ends = np.cumsum([len(rows) for rows in row_sets])[:-1]
-    rows = [torch.from_numpy(part.copy()) for part in np.split(places, ends)]
-    with stop.working(), reproducible_threads():
-        states = [
-            initial_state(net, seed) if state is None else _reseeded(state, seed)
-            for seed, state in zip(seeds, start, strict=True)
-        ]
-        return train_stack(net, X, y, rows, states, epochs, stop.check, kept)
-
-
-def _reseeded(state, seed):
-    if seed is None:
-        return state
-    return replace(state, rng=torch.Generator().manual_seed(seed).get_state())
-
-
-def _plan(sizes, n_jobs, width):
-    """Members of each stack: alike in size, at most ``width``, and a stack for every job."""
-    order = sorted(range(len(sizes)), key=lambda k: (-sizes[k], k))
-    n_stacks = max(math.ceil(len(sizes) / width), min(n_jobs, len(sizes)))
-    return [part.tolist() for part in np.array_split(order, n_stacks)]
-
-
-def _default_width(net):
-    n_bytes = sum(value.nbytes for value in throwaway_module(net).parameters())
-    return min(_WIDTH, max(1, _STACK_BYTES // n_bytes))
 
 
 def _template(net):

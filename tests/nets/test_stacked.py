@@ -24,7 +24,7 @@ from sk_unlearn.nets import (
     train_nets,
     train_states,
 )
-from sk_unlearn.nets import _stacked as stacked_module
+from sk_unlearn.nets import _stacked_jobs as stacked_jobs
 from sk_unlearn.utils._seeding import isolated_rng
 
 SIZES = (45, 1, 33, 20, 7, 64, 45)
@@ -541,7 +541,7 @@ class TestRefusals:
     [([5] * 7, 1, 3), ([1, 9, 4], 8, 50), ([3], 2, 5), ([2] * 5, 2, 50)],
 )
 def test_plan(sizes, n_jobs, width):
-    stacks = stacked_module._plan(sizes, n_jobs, width)
+    stacks = stacked_jobs._plan(sizes, n_jobs, width)
     assert sorted(k for members in stacks for k in members) == list(range(len(sizes)))
     assert all(0 < len(members) <= width for members in stacks)
     assert len(stacks) >= min(n_jobs, len(sizes) // 2)
