@@ -205,9 +205,9 @@ def many_nets(args, clock, name, X, y, shards):
 def main():
     args = parse(
         __doc__,
-        full={"epochs": 5, "jobs": [1, 2]},
+        full={"jobs": [1, 2]},
         on_devices=True,
-        epochs={"type": int, "default": 3, "help": "of the shards"},
+        epochs={"type": int, "default": 5, "help": "of the shards"},
         oracle_epochs=60,
         repeats=5,
         jobs={"type": int, "nargs": "*", "default": [1]},

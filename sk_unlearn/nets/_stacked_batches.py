@@ -79,8 +79,8 @@ class StackedBatches:
         """
         for k, generator in enumerate(self.generators):
             self._order(k, generator)
-        size = self.batch_size
-        self._index[..., :size] = self._orders.view(-1, self._shape[0], size).transpose(0, 1)
+        n_steps, n_nets, size = *self._shape[:2], self.batch_size
+        self._index[..., :size] = self._orders.view(n_nets, n_steps, size).transpose(0, 1)
         return self._index.to(self.device, copy=True)
 
     def _order(self, k, generator):

@@ -273,6 +273,14 @@ class TestAgainstSkorch:
         assert after.batches == 0
         assert all(torch.equal(before.tensors[n], after.tensors[n]) for n in before.tensors)
 
+    def test_nets_without_any_batch_stay_as_they_are(self, data):
+        X, y, rows = data
+        net = make_net(iterator_train__drop_last=True, batch_size=100)
+        before = train_states(net, X, y, rows, SEEDS, epochs=0, stacked=True).states
+        after = train_states(net, X, y, rows, SEEDS, stacked=True).states
+        for a, b in zip(before, after, strict=True):
+            assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
+
     def test_frozen_and_tied_parameters(self, data):
         self.check(make_net(module=Tied, module__hidden=()), *data)
 
