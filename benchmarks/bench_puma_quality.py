@@ -126,7 +126,7 @@ def move(stack, forgotten, retained, n_sampled, drawn, damping, tol):
             cache = CurvatureCache(cache.position, ones, ones)
             draw = (random.permutation(n_retained) + 0.5) / n_retained
         size, n_rows = rows_per_chunk(model, params, retained.X), n_retained + len(forgotten)
-        objective = Objective(model, retained, trained, draw, n_rows, ridge, size)
+        objective = Objective(model, retained, trained, draw, n_rows, ridge, size, size)
         settings = SolverSettings(n_sampled or n_retained, tol=tol)
         system, _ = build_system(objective, params, cache, settings, forgotten.take([]))
         params, report = removal_step(objective, params, forgotten, system, None, StepSettings())
