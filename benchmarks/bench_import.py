@@ -23,7 +23,6 @@ STATEMENTS = {
     REFERENCE: None,
     f"{REFERENCE}, sk_unlearn": 1.05,
     f"{REFERENCE}; from sk_unlearn import PumaClassifier": None,
-    f"{REFERENCE}, skorch": None,
 }
 
 
