@@ -199,7 +199,7 @@ def _built(objective, params, cache, settings, later):
         and settings.tol >= VERIFY_BELOW
         and bool((ridge == ridge[0]).all())
     ):
-        space = RowSpace.build(*batch, damping=damping, n_columns=n_columns)
+        space = RowSpace.build(*batch, damping=damping, n_columns=n_columns, tol=settings.tol)
     if space is None:
         preconditioner = SampledPreconditioner(
             *batch, damping=damping, n_columns=n_columns, chunk_size=chunk_size

@@ -32,11 +32,12 @@ def outputs_along(
     tangents, moved = model.unflatten(v), []
     for layer, a in zip(layers, inputs, strict=True):
         weight = tangents[layer.weight].flatten(1)
+        # transposed: few columns on the right would take several times as long
         if layer.bias is None:
-            moved.append(a @ weight.T)
+            moved.append(weight @ a.T)
         else:
-            moved.append(torch.addmm(tangents[layer.bias], a[:, :-1], weight.T))
-    return torch.cat(moved, dim=1) if len(moved) > 1 else moved[0]
+            moved.append(torch.addmm(tangents[layer.bias][:, None], weight, a[:, :-1].T))
+    return torch.cat(moved).T.contiguous()
 
 
 def pulled_back(

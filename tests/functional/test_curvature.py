@@ -89,6 +89,52 @@ def test_root_is_exact_for_few_scores_and_a_lower_bound_for_many(make, monkeypat
     assert low.abs().max() > 0.1
 
 
+def softmax_curvature(scale, n_rows=40, n_scores=6):
+    generator = torch.Generator().manual_seed(0)
+    scores = scale * torch.randn(n_rows, n_scores, generator=generator, dtype=torch.float64)
+    loss = nn.CrossEntropyLoss(reduction="none")
+    return score_curvature.ScoreCurvature(loss, scores, torch.zeros(n_rows, dtype=torch.long))
+
+
+@pytest.mark.parametrize("tol", [0.3, 1e-1, 1e-2, 1e-4, 0.0])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+def test_narrow_root_is_as_exact_as_asked_and_a_lower_bound(scale, tol):
+    curvature = softmax_curvature(scale)
+    hessian, root = curvature.dense(), curvature.narrow_root(tol)
+    rest = hessian - root @ root.mT
+    assert rest.norm() <= (tol + 1e-13) * hessian.norm()
+    assert torch.linalg.eigvalsh(rest).min() > -1e-14
+    if root.shape[2] > 1 and tol > 0:  # one column less would not do
+        fewer = root[:, :, :-1]
+        assert (hessian - fewer @ fewer.mT).norm() > tol * hessian.norm()
+
+
+def test_sure_scores_need_few_columns():
+    widths = [softmax_curvature(scale).narrow_root(1e-2).shape[2] for scale in (0.1, 20.0)]
+    assert widths[0] == 5  # the sixth direction moves all scores alike
+    assert widths[1] <= 2
+
+
+def test_narrow_root_of_rows_of_different_rank_keeps_out_rounding(monkeypatch):
+    # the second row is used up after one column, while the first goes on
+    used_up = torch.tensor([[1.0, 0, 0], [0, 1e-30, 1e-17], [0, 1e-17, 0]], dtype=torch.float64)
+    hessians = torch.stack([torch.eye(3, dtype=torch.float64), used_up])
+    curvature = softmax_curvature(1.0, n_rows=2, n_scores=3)
+    monkeypatch.setattr(curvature, "dense", hessians.clone)
+    monkeypatch.setattr(curvature, "root", None)  # what would be left to do
+    root = curvature.narrow_root(1e-12)
+    torch.testing.assert_close(root @ root.mT, hessians, rtol=1e-12, atol=1e-14)
+
+
+def test_narrow_root_leaves_out_negative_curvature():
+    curvature = score_curvature.ScoreCurvature(
+        lambda s, y: s[:, 0] * s[:, 1] + s[:, 2] ** 2, torch.zeros(2, 3), torch.zeros(2)
+    )
+    root = curvature.narrow_root(1e-3)
+    assert torch.equal(root, curvature.root())
+    assert (root @ root.mT).diagonal(dim1=1, dim2=2).min() > 0.4  # (1, 1) / 2 is positive
+
+
 @pytest.mark.parametrize("loss", [nn.NLLLoss(reduction="none"), None])
 def test_losses_linear_in_the_scores_are_refused(make, loss):
     model, params, X, y = make("probabilities")

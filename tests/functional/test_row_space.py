@@ -100,6 +100,27 @@ def test_a_large_sample_takes_the_iterates_of_the_parameter_space(make):
     torch.testing.assert_close(x, expected)
 
 
+@pytest.mark.parametrize("case", ["cross_entropy", "weighted", "mse"])
+@pytest.mark.parametrize("tol", [0.3, 0.1, 1e-2, 1e-3])
+def test_what_a_tolerance_leaves_out_moves_residuals_by_less(make, oracle, case, tol):
+    rows = make(case, n_rows=30)
+    b = right_hand_side(rows[0])
+    space = RowSpace.build(*rows, damping=1e-2, n_columns=20, tol=tol)
+    x, _ = space.solve(b, tol=1e-9)
+    residual = b - oracle.gauss_newton(*rows) @ x - 1e-2 * x
+    assert residual.norm() <= tol * b.norm()
+
+
+def test_a_tolerance_leaves_out_columns(make):
+    model, params, X, y = make("cross_entropy", n_rows=30)
+    sure = {name: 20 * param for name, param in params.items()}
+    sizes = [
+        RowSpace.build(model, sure, X, y, damping=1e-2, n_columns=1000, tol=tol).n_columns
+        for tol in (0.5, 1e-3, None)
+    ]
+    assert sizes[0] < sizes[1] <= sizes[2]
+
+
 def test_max_products_stops_the_solve(make):
     rows = make("cross_entropy", n_rows=30)
     space = RowSpace.build(*rows, damping=1e-4, n_columns=1)
