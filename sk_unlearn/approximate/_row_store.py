@@ -73,19 +73,25 @@ class RowBlocks:
     def __getitem__(self, indices):
         """Copies of some rows, shape (len(indices), ...), by ascending indices."""
         taken = np.empty((len(indices), *self.shape[1:]), self.dtype)
-        for k, place, mine in self._split(indices):
-            np.take(self.blocks[k], place, axis=0, out=taken[mine], mode="clip")
+        for k, place, start, end in self._split(indices):
+            self.blocks[k].take(place, axis=0, out=taken[start:end], mode="clip")
         return taken
 
     def _split(self, indices):
-        """Each block with a share of ascending indices: its number, its rows, their places."""
+        """Each block with a share of the indices: its number, its rows, and from where to where."""
         indices = np.asarray(indices, dtype=np.int64)
-        owner = np.searchsorted(self.stops, indices, side="right")
-        hit, starts = np.unique(owner, return_index=True)
-        ends = [*starts.tolist()[1:], len(indices)][: len(hit)]
-        for k, start, end in zip(hit.tolist(), starts.tolist(), ends, strict=True):
-            first = int(self.stops[k - 1]) if k else 0
-            yield k, indices[start:end] - first, slice(start, end)
+        if (indices[1:] < indices[:-1]).any() or len(indices) and not self._holds(indices):
+            raise IndexError(f"indices must ascend from 0 to {len(self) - 1}, got {indices!r}.")
+        ends = np.searchsorted(indices, self.stops)
+        starts = np.concatenate([[0], ends[:-1]])
+        first = np.concatenate([[0], self.stops[:-1]])
+        place = indices - np.repeat(first, ends - starts)
+        for k in np.flatnonzero(ends > starts).tolist():
+            start, end = int(starts[k]), int(ends[k])
+            yield k, place[start:end], start, end
+
+    def _holds(self, indices):
+        return 0 <= indices[0] and indices[-1] < len(self)
 
     def drop(self, indices):
         """All rows but some.
@@ -99,7 +105,7 @@ class RowBlocks:
         rest : RowBlocks
         """
         blocks = list(self.blocks)
-        for k, place, _ in self._split(indices):
+        for k, place, *_ in self._split(indices):
             blocks[k] = np.delete(blocks[k], place, axis=0)
         return RowBlocks([block for block in blocks if len(block)] or blocks[:1])
 

@@ -42,6 +42,19 @@ def test_no_rows_are_asked_for():
     assert rows.drop(np.zeros(0, dtype=int)).blocks == rows.blocks
 
 
+@pytest.mark.parametrize("indices", [[3, 1], [-1, 2], [0, 39], [39], [1, 0, 2]])
+def test_indices_out_of_order_or_range_are_refused(indices):
+    rows = RowBlocks.without(np.arange(80.0).reshape(40, 2), np.array([0]))
+    for ask in (rows.__getitem__, rows.drop):
+        with pytest.raises(IndexError, match="ascend from 0 to 38"):
+            ask(np.array(indices))
+
+
+def test_a_row_can_be_asked_for_twice():
+    rows = RowBlocks.without(np.arange(80.0).reshape(40, 2), np.array([0]))
+    assert rows[np.array([4, 4, 38])][:, 0].tolist() == [10.0, 10.0, 78.0]
+
+
 def test_a_removal_shares_the_blocks_that_it_leaves_alone():
     rows = RowBlocks.without(np.arange(80.0).reshape(40, 2), np.array([0]))
     rest = rows.drop(np.array([12]))
