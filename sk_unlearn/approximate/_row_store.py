@@ -78,9 +78,9 @@ class RowBlocks:
         return taken
 
     def _split(self, indices):
-        """Each block with a share of the indices: its number, its rows, and from where to where."""
+        """Each block with a share of the indices: its number, its rows, where theirs start and end."""
         indices = np.asarray(indices, dtype=np.int64)
-        if (indices[1:] < indices[:-1]).any() or len(indices) and not self._holds(indices):
+        if len(indices) and not self._holds(indices):
             raise IndexError(f"indices must ascend from 0 to {len(self) - 1}, got {indices!r}.")
         ends = np.searchsorted(indices, self.stops)
         starts = np.concatenate([[0], ends[:-1]])
@@ -91,7 +91,8 @@ class RowBlocks:
             yield k, place[start:end], start, end
 
     def _holds(self, indices):
-        return 0 <= indices[0] and indices[-1] < len(self)
+        ascending = bool((indices[1:] >= indices[:-1]).all())
+        return ascending and indices[0] >= 0 and indices[-1] < len(self)
 
     def drop(self, indices):
         """All rows but some.
