@@ -78,7 +78,7 @@ class RowBlocks:
         return taken
 
     def _split(self, indices):
-        """Each block with a share of the indices: its number, its rows, where theirs start and end."""
+        """Each block with a share of the indices: its number, its rows, and their slice."""
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and not self._holds(indices):
             raise IndexError(f"indices must ascend from 0 to {len(self) - 1}, got {indices!r}.")
