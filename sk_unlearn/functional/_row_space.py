@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ._grams import BLOCK_BYTES, column_gain
 from ._layers import Layer, find_layers, record_layers
 from ._model import RowwiseModel
 from ._pullbacks import pullbacks
 from ._row_gradients import outputs_along, pulled_back
-from ._sampled import BLOCK_BYTES, column_gain
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import DENSE_SCORES, ScoreCurvature
 from ._solvers import SolverReport, conjugate_gradient

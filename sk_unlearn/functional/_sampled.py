@@ -8,18 +8,14 @@ import torch
 from torch import Tensor
 
 from ._chunks import check_chunk_size, choose_chunk_size, row_chunks, saved_bytes
+from ._grams import add_gram, column_gain
 from ._layers import find_layers, record_layers
 from ._linearize import Linearization, grads
 from ._model import RowwiseModel
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import ScoreCurvature
 
-# A sampled column stands for the ones left out, but by no more than this many dampings:
-# beyond, its own direction would be overestimated, which costs more iterations than it saves.
-MAX_GAIN = 3.0
-# Memory of the explicit row gradients of one block of output channels.
-BLOCK_BYTES = 2**27
-# The same for all parameters outside linear and convolution layers, which go in one block.
+# Memory of the explicit gradients of rows by all parameters outside linear and convolution layers.
 REST_BYTES = 2**29
 
 
@@ -224,7 +220,7 @@ class SampledPreconditioner:
             parts = self._output_gradients(scores, outputs)
             for layer, call, part in zip(self._layers, calls, parts, strict=True):
                 a = layer.inputs(call)[self._row_of]
-                _add_gram(gram, layer.outputs(call, part), a)
+                add_gram(gram, layer.outputs(call, part), a)
         if self._rest:
             pulled = self._row_gradients(X, [record[name] for name in self._rest], record)
             gram.addmm_(pulled, pulled.T)
@@ -271,36 +267,6 @@ class SampledPreconditioner:
             total += self.model.flatten(linear.vjp(part.reshape(linear.value.shape)))
             start += len(linear.value)
         return (r - total) / self.damping
-
-
-def column_gain(size: Tensor, probabilities: Tensor, damping: float) -> Tensor:
-    """Factors by which sampled columns stand for those left out, at least one.
-
-    Parameters
-    ----------
-    size : Tensor of shape (m,)
-        Squared norms of the columns.
-    probabilities : Tensor of shape (m,)
-        Of their inclusion in the sample.
-    damping : float
-    """
-    limit = MAX_GAIN * damping / size.clamp_min(torch.finfo(size.dtype).tiny)
-    return torch.minimum((1 / probabilities).to(size), limit.clamp_min(1)).sqrt()
-
-
-def _add_gram(gram: Tensor, g: Tensor, a: Tensor) -> None:
-    """Add the inner products of the rows' gradients sum_t g_t a_t^T, in place.
-
-    g is of shape (m, positions, fan_out), a of shape (m, positions, fan_in).
-    """
-    if g.shape[1] == 1:
-        g, a = g[:, 0], a[:, 0]
-        gram.add_((g @ g.T) * (a @ a.T))
-        return
-    bytes_per_output = len(a) * a.shape[2] * a.element_size()
-    for block in row_chunks(g.shape[2], max(1, BLOCK_BYTES // bytes_per_output)):
-        gradients = torch.bmm(g[:, :, block].mT, a).flatten(1)
-        gram.addmm_(gradients, gradients.T)
 
 
 def _reach(X: Tensor) -> Tensor:
