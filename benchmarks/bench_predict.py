@@ -5,8 +5,9 @@ with a tensor that is there already, for 10,000 rows. For ``predict_proba`` the 
 pass over all rows and a softmax for each net; for ``predict`` it is a forward pass and an argmax
 of one net (PUMA), the argmax of the summed probabilities of several (SISA), or of their densities
 (ARCANE). Chunks that stay in the cache, and activations that overwrite what a layer made, can make
-the estimators faster than that loop. For few rows the checks of the input and the look at what the module is are all that is seen; the checks of
-scikit-learn's ``validate_data``, which arrays of the right form are spared, are timed beside.
+the estimators faster than that loop. For few rows the checks of the input and the look at what the
+module is are all that is seen; the checks of scikit-learn's ``validate_data``, which arrays of the
+right form are spared, are timed beside.
 
 CPU time on one thread, of as many calls in a row as take some hundredths of a second: the first
 after others finds the caches full of what these did. Accuracy is that of the predictions that
