@@ -64,6 +64,7 @@ def klom_on_digits(share, n_models):
         forget_size=share,
         n_models=n_models,
         test_size=len(y) - 1300,
+        n_jobs=2,
     )
 
 
