@@ -91,7 +91,7 @@ def device(results):
 def run(results):
     rows = [
         (f"``{name}``", f"{seconds:.0f}", "failed" if status else "")
-        for name, seconds, status in results["seconds"]
+        for name, seconds, status, *_ in results["seconds"]
     ]
     rows.append(("all", f"{results['total']:.0f}", "aim 900"))
     return table(("Benchmark", "Wall-clock seconds", ""), rows)

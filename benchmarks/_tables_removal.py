@@ -69,15 +69,19 @@ def puma(results):
 def influences(results):
     rows = []
     for r in results["influences"]:
-        what = f"Influences of all rows, {r['net']}, forward passes"
-        rows.append((what, r["forward_passes"], "" if rows else "2"))
-        rows.append(("... by products", r["by_products"], ""))
+        what, distance = f"Influences of all rows, {r['net']}", f"{r['finite_differences']:.0e}"
+        rows.append(
+            (f"{what}, forward passes", r["forward_passes"], "" if rows else "2", distance)
+        )
+        rows.append(("... by products", r["by_products"], "", ""))
     aims = {"0.01": "8", "0.001": "15"}
     for damping, solve in results["solves"].items():
-        rows.append((f"Products to 1e-2, damping {damping}", solve["products"], aims[damping]))
-        rows.append(("... without preconditioner", solve["products_plain"], ""))
-        rows.append(("... set-up, gradient passes", solve["set_up_gradient_passes"], "2"))
-    return table(("What", "Measured", "Aim"), rows)
+        what, residual = f"Products to 1e-2, damping {damping}", f"{solve['residual']:.0e}"
+        rows.append((what, solve["products"], aims[damping], residual))
+        rows.append(("... without preconditioner", solve["products_plain"], "", ""))
+        rows.append(("... set-up, gradient passes", solve["set_up_gradient_passes"], "2", ""))
+    rows.append(("Accuracy, 784-128-10", results["accuracy_held_out"], "", ""))
+    return table(("What", "Measured", "Aim", "Distance to finite differences, residual"), rows)
 
 
 def growth(results):
