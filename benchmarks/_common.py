@@ -168,7 +168,7 @@ def print_table(title, columns, rows):
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
-def write_json(name, results, *, seed=0, device="cpu", **settings):
+def write_json(name, results, *, seed=0, device="cpu", command=None, **settings):
     """Write results with the machine, the versions, seeds and settings that produced them.
 
     Parameters
@@ -180,15 +180,18 @@ def write_json(name, results, *, seed=0, device="cpu", **settings):
         Of data, splits and training.
     device : {"cpu", "cuda"}, default="cpu"
         What the times were taken on.
+    command : str, default=None
+        That repeats it; None is what was called.
     **settings : JSON
     """
     import sklearn
     import skorch
     import torch
 
+    called = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     record = {
         "benchmark": name,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": command or called,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": _processor(),

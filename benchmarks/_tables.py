@@ -1,138 +1,52 @@
-"""A table of reStructuredText from the result of each benchmark."""
+"""A table of reStructuredText from the result of each benchmark, by its place in the page."""
 
 import numpy as np
-
-
-def number(value):
-    """Three significant digits, without exponents for everyday sizes."""
-    if isinstance(value, str):
-        return value
-    if value is None or value != value:
-        return ""
-    if isinstance(value, int) or (value == int(value) and abs(value) >= 100):
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def table(heads, rows):
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in (heads, *rows):
-        for i, cell in enumerate(row):
-            text = number(cell)
-            lines.append(f"   {'* - ' if i == 0 else '  - '}{text}".rstrip())
-    return lines
+from _rst import percent, table
+from _tables_removal import (
+    exact_cost,
+    growth,
+    influences,
+    linear_head,
+    linear_head_rivals,
+    puma,
+    puma_million,
+)
 
 
 def fit(results):
     rows = [
-        (f"{batch}", way, f"{ratio:.2f}", "1.10") for batch, way, _, ratio in results["ratios"]
+        (f"{batch}", way, f"{ratio:.2f}", "1.10", *accuracies)
+        for batch, way, _, ratio, *accuracies in results["ratios"]
     ]
-    return table(("Batch", "Net", "Times the plain loop", "Aim"), rows)
+    heads = ("Batch", "Net", "Times the plain loop", "Aim", "Accuracy", "Of the plain loop")
+    return table(heads, rows)
 
 
-def puma(results):
-    aims = {"retrain": "", "first": "8 %", "next": "2 %"}
+def stacked(results):
     rows = [
-        (
-            name,
-            float(np.median(results["seconds"][name])),
-            f"{results[name]['share_of_retrain']:.1%}".replace("%", " %"),
-            aim,
-            results[name]["forget_loss"],
-            results[name]["accuracy"],
-            *_kloms(results["quality"], {"retrain": "retrained"}.get(name, "PUMA")),
-        )
-        for name, aim in aims.items()
+        (net, jobs, stack, alone, ratio, *accuracies)
+        for net, jobs, stack, alone, ratio, *accuracies in results["ratios"]
     ]
-    rows.append(("null", "", "", "", "", "", *_kloms(results["quality"], "null")))
-    rows.append(("nothing", "", "", "", "", "", *_kloms(results["quality"], "nothing")))
     heads = (
-        "Request",
-        "Seconds",
-        "Of a retrain",
-        "Aim",
-        "Loss on the forgotten rows",
-        "Accuracy",
-        "KLoM on digits, forgotten",
-        "Retained",
-        "Held out",
+        "Net",
+        "Jobs",
+        "Side by side, µs a step",
+        "One by one",
+        "Times faster (aim 1.5, CUDA 8)",
+        "Accuracy side by side",
+        "One by one",
     )
     return table(heads, rows)
 
 
-def _kloms(quality, kind):
-    return tuple(f"{value:.2f}" for value in quality[kind]["klom_p95"].values())
+def oracles(results):
+    rows = [(f"{size}", backend, wall, "10") for size, backend, wall, _ in results["oracles"]]
+    return table(("Rows in a batch", "Two stacks in", "Wall-clock seconds", "Aim"), rows)
 
 
-def influences(results):
-    rows = []
-    for r in results["influences"]:
-        what = f"Influences of all rows, {r['net']}, forward passes"
-        rows.append((what, r["forward_passes"], "" if rows else "2"))
-        rows.append(("... by products", r["by_products"], ""))
-    aims = {"0.01": "8", "0.001": "15"}
-    for damping, solve in results["solves"].items():
-        rows.append((f"Products to 1e-2, damping {damping}", solve["products"], aims[damping]))
-        rows.append(("... without preconditioner", solve["products_plain"], ""))
-        rows.append(("... set-up, gradient passes", solve["set_up_gradient_passes"], "2"))
-    return table(("What", "Measured", "Aim"), rows)
-
-
-def growth(results):
-    first = results[0]["seconds"]["next"]
-    rows = [
-        (
-            r["n_rows"],
-            r["seconds"]["first"],
-            sum(r["floor"].values()),
-            r["seconds"]["next"],
-            r["seconds"]["next"] / first,
-            r["extra_mib"]["next"] / r["data_mib"],
-            r["accuracy_before"],
-            r["accuracy_after"],
-        )
-        for r in results
-    ]
-    heads = (
-        "Rows",
-        "First request, s",
-        "Verify, copy, forward, s",
-        "Next, s",
-        "Over the smallest (aim 2)",
-        "Memory over the data",
-        "Accuracy before",
-        "After",
-    )
-    return table(heads, rows)
-
-
-def linear_head(results):
-    rows = [
-        (
-            r["data"],
-            r["n_parameters"],
-            r["seconds"]["refit"],
-            r["seconds"]["next"],
-            r["speed_up"]["first"],
-            r["speed_up"]["next"],
-            f"{r['step_against_cg']:.0e}",
-            r["accuracy"]["after"],
-            r["accuracy"]["refit"],
-        )
-        for r in results
-    ]
-    heads = (
-        "Data",
-        "Parameters",
-        "Refit, s",
-        "Next request, s",
-        "Times faster, first",
-        "Next (aim 100)",
-        "Step against CG",
-        "Accuracy after",
-        "Refit",
-    )
-    return table(heads, rows)
+def parallel(results):
+    heads = ("Shards", "Seconds", "Times faster than one after another", "Accuracy")
+    return table(heads, results["ratios"])
 
 
 def import_(results):
@@ -163,31 +77,24 @@ def predict(results):
     return table((*heads, f"The same for {labels}", "Aim", "Accuracy"), rows)
 
 
-def parallel(results):
-    rows = [(way, seconds, ratio) for way, seconds, ratio in results["ratios"]]
-    return table(("Shards", "Seconds", "Times faster than one after another"), rows)
-
-
-def stacked(results):
+def device(results):
     rows = [
-        (net, jobs, stack, alone, ratio, *accuracies)
-        for net, jobs, stack, alone, ratio, *accuracies in results["ratios"]
+        (one["what"], one["ms"], one["over"], one["ratio"], str(one["limit"]))
+        for one in results["rows"]
     ]
-    heads = (
-        "Net",
-        "Jobs",
-        "Side by side, µs a step",
-        "One by one",
-        "Times faster (aim 1.5, CUDA 8)",
-        "Accuracy side by side",
-        "One by one",
-    )
-    return table(heads, rows)
+    rows += [
+        (f"accuracy, {what}", value, "", "", "") for what, value in results["accuracy"].items()
+    ]
+    return table(("What", "ms", "Over", "Ratio", "Aim"), rows)
 
 
-def oracles(results):
-    rows = [(f"{size}", backend, wall, "10") for size, backend, wall, _ in results["oracles"]]
-    return table(("Rows in a batch", "Two stacks in", "Wall-clock seconds", "Aim"), rows)
+def run(results):
+    rows = [
+        (f"``{name}``", f"{seconds:.0f}", "failed" if status else "")
+        for name, seconds, status, *_ in results["seconds"]
+    ]
+    rows.append(("all", f"{results['total']:.0f}", "aim 900"))
+    return table(("Benchmark", "Wall-clock seconds", ""), rows)
 
 
 def report(results):
@@ -206,7 +113,7 @@ def compare(results):
     for record in results["records"]:
         if not record["control"]:
             cost, accuracy = record["cost"], record["metrics"]["accuracy_held_out"]["value"]
-            values = (cost["seconds"], f"{cost['seconds_share']:.0%}".replace("%", " %"), accuracy)
+            values = (cost["seconds"], percent(cost["seconds_share"]), accuracy)
             rows.append((record["estimator"], *values, *klom(record), _verdict(record)))
     rows.append(("all, with controls", results["wall"], "", "", "", "", "", "aim 120 s"))
     heads = (
@@ -231,85 +138,6 @@ def klom(record):
 def _verdict(record):
     advised = record["cost"].get("advised") or 0
     return record["verdict"] + (f", advises to retrain: {advised:.0%}" if advised else "")
-
-
-def exact_cost(results):
-    rows = []
-    for model, found in results["summary"].items():
-        for request in ("one row", "1 %"):
-            if request not in found:
-                continue
-            one, naive = found[request], model == "naive"
-            rows.append(
-                (
-                    "retrain" if naive else model,
-                    "any" if naive else request,
-                    f"{one['share']:.1%}".replace("%", " %"),
-                    one["cpu"]["seconds"],
-                    f"{one['wall']['ratio']:.2f} / {one['cpu']['ratio']:.2f}",
-                    f"{one['wall']['ratio_own']:.2f} / {one['cpu']['ratio_own']:.2f}",
-                    one["cpu"]["speed_up"],
-                    found["accuracy"],
-                    found.get("accuracy_after", ""),
-                )
-            )
-    heads = (
-        "Model",
-        "Request",
-        "Share of row passes",
-        "CPU s",
-        "Time over share (aim 1.10)",
-        "... of its own fit",
-        "Times faster than a retrain",
-        "Accuracy",
-        "After",
-    )
-    return table(heads, rows)
-
-
-def puma_million(results):
-    requests, accuracy = results["requests"], results["accuracy"]
-    rows = [
-        (
-            name,
-            results["n_rows"],
-            one["seconds"],
-            one["peak_mib"] / requests["fit"]["peak_mib"],
-            accuracy["before" if name == "fit" else "after"],
-        )
-        for name, one in requests.items()
-    ]
-    heads = ("", "Rows", "Seconds (aim 1)", "Peak of memory over fit (aim 1.3)", "Accuracy")
-    return table(heads, rows)
-
-
-def device(results):
-    rows = [
-        (one["what"], one["ms"], one["over"], one["ratio"], str(one["limit"]))
-        for one in results["rows"]
-    ]
-    rows += [
-        (f"accuracy, {what}", value, "", "", "") for what, value in results["accuracy"].items()
-    ]
-    return table(("What", "ms", "Over", "Ratio", "Aim"), rows)
-
-
-def linear_head_rivals(results):
-    rows = [
-        (rival["data"], way, one["seconds"], one["steps"], one["accuracy"], one["distance"])
-        for rival in results
-        for way, one in rival["ways"].items()
-    ]
-    return table(("Data", "Way", "CPU s", "Steps", "Accuracy", "Distance left"), rows)
-
-
-def run(results):
-    rows = [
-        (f"``{name}``", f"{seconds:.0f}", "failed" if status else "")
-        for name, seconds, status in results["seconds"]
-    ]
-    rows.append(("all", f"{results['total']:.0f}", "aim 900"))
-    return table(("Benchmark", "Wall-clock seconds", ""), rows)
 
 
 # place in the page: name of the result, and what makes the table

@@ -59,7 +59,7 @@ def study_share(quick):
     """Accuracy and work after one request for a share of the rows."""
     heads = ("data", "requested", "model", "rows retrained", "share", "seconds", "accuracy")
     rows = []
-    for name, data in (("digits", digits()), ("letter", letters(2000 if quick else 8000))):
+    for name, data in (("digits", digits()), ("letter", letters(1000 if quick else 8000))):
         X, X_test, y, y_test = data
         order = np.random.default_rng(1).permutation(len(X))
         models = {
@@ -109,7 +109,7 @@ def _sisa(n_shards, n_slices):
 def study_selection(quick):
     """ARCANE on a part of each class, with the time that the selection itself takes."""
     heads = ("selector", "selected", "accuracy", "fit s", "forget s", "of fit", "share of passes")
-    X, X_test, y, y_test = letters(2000 if quick else 8000)
+    X, X_test, y, y_test = letters(1000 if quick else 8000)
     requests, rows = np.random.default_rng(3).permutation(len(X))[: 3 if quick else 30], []
     selectors = {
         "entropy": EntropySelector(),
@@ -135,7 +135,7 @@ def study_blocks(quick):
     """ARCANE with states saved within a class."""
     heads = ("data", "blocks", "accuracy", "fit s", "forget s", "share of a class", "formula")
     rows = []
-    for name, data in (("digits", digits()), ("letter", letters(2000 if quick else 8000))):
+    for name, data in (("digits", digits()), ("letter", letters(1000 if quick else 8000))):
         X, X_test, y, y_test = data
         order = np.random.default_rng(4).permutation(len(X))
         for n_blocks in (1, 5) if quick else (1, 5, 10, 20):

@@ -223,7 +223,7 @@ def show(device, record):
 
 
 def main():
-    args = parse(__doc__, on_devices=True, repeats=7)
+    args = parse(__doc__, on_devices=True, repeats=5)
     torch.set_num_threads(1)
     name, X, y = load_images()
     clf = PumaClassifier(random_state=0).fit(X, y)

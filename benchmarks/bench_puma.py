@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import load_images, print_table, ratio, write_json
-from _quality import klom_on_digits
+from _quality import klom_on_digits, print_klom
 
 from sk_unlearn import PumaClassifier, RetrainClassifier
 from sk_unlearn.exceptions import RetrainAdvisedWarning
@@ -109,13 +109,15 @@ def _peak_mib():
 
 
 def measure_memory():
-    """Peak of each phase in a process of its own."""
-    context, peaks = multiprocessing.get_context("spawn"), {}
+    """Peak of each phase in a process of its own, both at once: nothing is timed."""
+    context, started = multiprocessing.get_context("spawn"), {}
     for phase in ("fit", "forget"):
         queue = context.Queue()
         process = context.Process(target=peak_memory, args=(phase, queue))
         process.start()
-        peaks[phase] = queue.get()
+        started[phase] = process, queue
+    peaks = {phase: queue.get() for phase, (_, queue) in started.items()}
+    for process, _ in started.values():
         process.join()
     return peaks
 
@@ -165,12 +167,8 @@ def main():
         [[memory["fit"], memory["forget"], memory["forget"] / memory["fit"], "1.3"]],
     )
     record["quality"] = klom_on_digits(SHARE, options.models)
-    print_table(
-        f"KLoM p95 of the default settings on digits, {SHARE:.0%} of random rows, "
-        f"{options.models} models of each kind",
-        ["models", "forgotten", "retained", "held out", "accuracy held out"],
-        [[kind, *q["klom_p95"].values(), q["accuracy"]] for kind, q in record["quality"].items()],
-    )
+    title = f"{SHARE:.0%} of random rows of digits leave, {options.models} models of each kind"
+    print_klom(title, record["quality"])
     settings = {"share": SHARE, "repeats": options.repeats, "models": options.models}
     write_json("puma", record, data=name, n_rows=len(X), **settings)
 

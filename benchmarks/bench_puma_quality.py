@@ -8,7 +8,7 @@ KLoM is the Kullback-Leibler divergence of each row's margin between the two set
 fitted to them; 95th percentile over rows. The null is one half of the retrained nets against
 the other: half as many nets make it higher than a null of full sets would be. KLoM differs
 much between draws of a request, so compare within a table. Thirty nets of each kind with
-``--full``, six without: enough to see that it runs, too few to compare.
+``--full``, eight without: enough to see that it runs, too few to compare.
 
     python benchmarks/bench_puma_quality.py
 """

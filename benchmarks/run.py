@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from _common import RESULTS, print_table, write_json
@@ -47,14 +48,21 @@ def command_of(path, options):
     return command, environment
 
 
-def write_times(rows):
-    """Add the times of these benchmarks to those known of the others, which stay as they are."""
+def write_times(rows, started):
+    """Add the times of these benchmarks to those known of the others, which stay as they are.
+
+    Every line keeps the time at which its run started, so that the page can say whether one run
+    of all gave the sum.
+    """
     path = RESULTS / "run.json"
     known = json.loads(path.read_text())["results"]["seconds"] if path.exists() else []
-    known = {name: (name, *rest) for name, *rest in known}
-    known |= {row[0]: row for row in rows}
+    known = {name: (name, *rest) for name, *rest in known if name in scripts([])}
+    known |= {name: (name, *rest, started) for name, *rest in rows}
     every = [known[name] for name in sorted(known)]
-    write_json("run", {"seconds": every, "total": sum(row[1] for row in every)}, limit=LIMIT)
+    runs = {row[3] if len(row) > 3 else None for row in every}
+    results = {"seconds": every, "total": sum(row[1] for row in every), "n_runs": len(runs)}
+    complete = len(runs) == 1 and len(every) == len(scripts([]))
+    write_json("run", results, limit=LIMIT, command="make bench" if complete else None)
 
 
 def main():
@@ -65,7 +73,7 @@ def main():
     parser.add_argument("--full", action="store_true", help="settings of the user guide")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: all there are")
     options = parser.parse_args()
-    rows, failed = [], []
+    rows, failed, started = [], [], datetime.now(UTC).isoformat(timespec="seconds")
     for name, path in scripts(options.names).items():
         command, environment = command_of(path, options)
         if command is None:
@@ -87,7 +95,7 @@ def main():
         ],
     )
     if not (options.full or options.device):
-        write_times(rows)
+        write_times(rows, started)
     if failed:
         sys.exit(f"\nFailed: {', '.join(failed)}.")
 

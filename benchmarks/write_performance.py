@@ -43,8 +43,15 @@ def where(record):
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
         f"{device}{machine['processor']}, {machine['cores']} cores; {versions}; {seeds}; "
-        f"{record['time'][:10]}; ``{record['command']}``."
+        f"{record['time'][:10]}; {runs(record)}``{record['command']}``."
     )
+
+
+def runs(record):
+    """What to say of the command where the lines of a result come from several runs."""
+    results = record["results"]
+    several = results.get("n_runs", 1) if isinstance(results, dict) else 1
+    return f"lines of {several} runs, the latest " if several > 1 else ""
 
 
 def main():

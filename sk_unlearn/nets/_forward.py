@@ -8,6 +8,7 @@ import torch
 from skorch import NeuralNet
 
 from sk_unlearn.nets._batches import as_tensor
+from sk_unlearn.nets._in_place import LayerPass
 from sk_unlearn.nets._inspect import EMBEDDINGS, bare_module, net_dtype
 
 __all__ = ["ForwardPass", "Reader", "in_chunks"]
@@ -50,7 +51,7 @@ class Reader:
         device = dtype = None
         embeds = False
         module = bare_module(net.module_)
-        for part in module.modules():
+        for part in _all_parts(module):
             embeds = embeds or isinstance(part, EMBEDDINGS)
             for parameter in part._parameters.values():
                 if parameter is None:
@@ -98,10 +99,10 @@ class ForwardPass:
             net.check_is_fitted()  # says so
         self.read = Reader.of(net)
         self._link = link
-        self._infer = net.infer if _overrides_infer(net) else net.module_
-        self._writes = None
         if net.module_.training:
             net.module_.eval()
+        self._infer = net.infer if _overrides_infer(net) else LayerPass(net.module_)
+        self._writes = False if getattr(self._infer, "spares_input", False) else None
 
     def __call__(self, rows):
         """Output for the rows that :attr:`read` gave, on the CPU."""
@@ -114,7 +115,7 @@ class ForwardPass:
         # a module that writes to its input would write to the caller's own memory, or to what
         # the next net reads
         self._writes = self._writes or own._version != before
-        return output if len(own) == len(rows) else self(rows)
+        return output if own.shape == rows.shape else self(rows)
 
     def _output(self, rows):
         return self._link(self._infer(rows)).cpu()
@@ -144,21 +145,30 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     readers, whole = list(dict.fromkeys(step.read for step in passes)), None
     X = _sliceable(X, readers[0])
     reads = [readers.index(step.read) for step in passes]
-    size = chunk_size or _chunk_rows(readers, X)
+    size, n = chunk_size or _chunk_rows(readers, X), X.shape[0]
     with torch.no_grad():
-        for start in range(0, max(len(X), 1), size):
+        for start in range(0, max(n, 1), size):
             rows = slice(start, start + size)
             chunk, n_rows = _filled(X[rows], min(size, _FULL_ROWS))
             own = [read(chunk, verify) for read in readers]
             outputs = [step(own[i]).numpy() for step, i in zip(passes, reads, strict=True)]
             part = combine([output[:n_rows] for output in outputs])
-            if size >= len(X):
+            if size >= n:
                 # a module may hand its input on, which may be the caller's own memory
                 return part.copy() if any(_shares(part, one) for one in own) else part
             if whole is None:
-                whole = np.empty((len(X), *part.shape[1:]), part.dtype)
+                whole = np.empty((n, *part.shape[1:]), part.dtype)
             whole[rows] = part
     return whole
+
+
+def _all_parts(module):
+    """All parts of a module, itself first; shared ones several times."""
+    found = [module]
+    for child in module._modules.values():
+        if child is not None:
+            found += _all_parts(child)
+    return found
 
 
 def _shares(array, rows):
@@ -168,9 +178,11 @@ def _shares(array, rows):
 
 def _filled(rows, least):
     """Rows, repeated to at least so many, and their number."""
-    n_rows = len(rows)
+    n_rows = rows.shape[0]
     if 0 < n_rows < least:
-        rows = rows[np.arange(least) % n_rows]
+        repeated = [rows] * -(-least // n_rows)
+        rows = torch.cat(repeated) if isinstance(rows, torch.Tensor) else np.concatenate(repeated)
+        rows = rows[:least]
     return rows, n_rows
 
 

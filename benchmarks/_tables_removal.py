@@ -1,0 +1,187 @@
+"""Tables of what a removal costs, and what it was reached at."""
+
+import numpy as np
+from _rst import controls, kloms, percent, table
+
+
+def exact_cost(results):
+    rows = []
+    for model, found in results["summary"].items():
+        for request in ("one row", "1 %"):
+            if request not in found:
+                continue
+            one, naive = found[request], model == "naive"
+            rows.append(
+                (
+                    "retrain" if naive else model,
+                    "any" if naive else request,
+                    percent(one["share"], 1),
+                    one["cpu"]["seconds"],
+                    f"{one['wall']['ratio']:.2f} / {one['cpu']['ratio']:.2f}",
+                    f"{one['wall']['ratio_own']:.2f} / {one['cpu']['ratio_own']:.2f}",
+                    one["cpu"]["speed_up"],
+                    found["accuracy"],
+                    found.get("accuracy_after", ""),
+                )
+            )
+    heads = (
+        "Model",
+        "Request",
+        "Share of row passes",
+        "CPU s",
+        "Time over share (aim 1.10)",
+        "... of its own fit",
+        "Times faster than a retrain",
+        "Accuracy",
+        "After",
+    )
+    return table(heads, rows)
+
+
+def puma(results):
+    aims = {"retrain": "", "first": "8 %", "next": "2 %"}
+    rows = [
+        (
+            name,
+            float(np.median(results["seconds"][name])),
+            percent(results[name]["share_of_retrain"], 1),
+            aim,
+            results[name]["forget_loss"],
+            results[name]["accuracy"],
+            *kloms(results["quality"], {"retrain": "retrained"}.get(name, "PUMA")),
+        )
+        for name, aim in aims.items()
+    ]
+    heads = (
+        "Request",
+        "Seconds",
+        "Of a retrain",
+        "Aim",
+        "Loss on the forgotten rows",
+        "Accuracy",
+        "KLoM on digits, forgotten",
+        "Retained",
+        "Held out",
+    )
+    return table(heads, rows + controls(results["quality"], len(heads)))
+
+
+def influences(results):
+    rows = []
+    for r in results["influences"]:
+        what, distance = f"Influences of all rows, {r['net']}", f"{r['finite_differences']:.0e}"
+        rows.append(
+            (f"{what}, forward passes", r["forward_passes"], "" if rows else "2", distance)
+        )
+        rows.append(("... by products", r["by_products"], "", ""))
+    aims = {"0.01": "8", "0.001": "15"}
+    for damping, solve in results["solves"].items():
+        what, residual = f"Products to 1e-2, damping {damping}", f"{solve['residual']:.0e}"
+        rows.append((what, solve["products"], aims[damping], residual))
+        rows.append(("... without preconditioner", solve["products_plain"], "", ""))
+        rows.append(("... set-up, gradient passes", solve["set_up_gradient_passes"], "2", ""))
+    rows.append(("Accuracy, 784-128-10", results["accuracy_held_out"], "", ""))
+    return table(("What", "Measured", "Aim", "Distance to finite differences, residual"), rows)
+
+
+def growth(results):
+    sizes, quality = results["sizes"], results["quality"]
+    first = sizes[0]["seconds"]["next"]
+    rows = [
+        (
+            r["n_rows"],
+            r["seconds"]["first"],
+            sum(r["floor"].values()),
+            r["seconds"]["next"],
+            r["seconds"]["next"] / first,
+            r["extra_mib"]["next"] / r["data_mib"],
+            r["accuracy_before"],
+            r["accuracy_after"],
+            *kloms(quality, "PUMA"),
+        )
+        for r in sizes
+    ]
+    heads = (
+        "Rows",
+        "First request, s",
+        "Verify, copy, forward, s",
+        "Next, s",
+        "Over the smallest (aim 2)",
+        "Memory over the data",
+        "Accuracy before",
+        "After",
+        f"KLoM at {sizes[0]['n_rows']:,} rows, forgotten",
+        "Retained",
+        "Held out",
+    )
+    return table(heads, rows + controls(quality, len(heads)))
+
+
+def puma_million(results):
+    requests, accuracy, quality = results["requests"], results["accuracy"], results["quality"]
+    rows = [
+        (
+            name,
+            results["n_rows"],
+            one["seconds"],
+            one["peak_mib"] / requests["fit"]["peak_mib"],
+            accuracy["before" if name == "fit" else "after"],
+            *kloms(quality, "nothing" if name == "fit" else "PUMA"),
+        )
+        for name, one in requests.items()
+    ]
+    heads = (
+        "",
+        "Rows",
+        "Seconds (aim 1)",
+        "Peak of memory over fit (aim 1.3)",
+        "Accuracy",
+        f"KLoM at {results['quality_rows']:,} rows, forgotten",
+        "Retained",
+        "Held out",
+    )
+    return table(heads, rows + controls(quality, len(heads))[:1])
+
+
+def linear_head(results):
+    heads = (
+        "Data",
+        "Parameters",
+        "Refit, s",
+        "Next request, s",
+        "Times faster, first",
+        "Next (aim 100)",
+        "Step against CG",
+        "Accuracy after",
+        "Refit",
+        "KLoM at 2,000 rows, forgotten",
+        "Retained",
+        "Held out",
+    )
+    rows = []
+    for r in results:
+        rows.append(
+            (
+                r["data"],
+                r["n_parameters"],
+                r["seconds"]["refit"],
+                r["seconds"]["next"],
+                r["speed_up"]["first"],
+                r["speed_up"]["next"],
+                f"{r['step_against_cg']:.0e}",
+                r["accuracy"]["after"],
+                r["accuracy"]["refit"],
+                *kloms(r["quality"], "PUMA"),
+            )
+        )
+        rows += controls(r["quality"], len(heads), prefix="... ")
+    return table(heads, rows)
+
+
+def linear_head_rivals(results):
+    rows = [
+        (rival["data"], way, one["seconds"], one["steps"], one["accuracy"], one["distance"])
+        for rival in results
+        for way, one in rival["ways"].items()
+    ]
+    return table(("Data", "Way", "CPU s", "Steps", "Accuracy", "Distance left"), rows)
