@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sk_unlearn.utils._rows import TrainingRows
+from sk_unlearn.utils._take import drop_rows
 
 __all__ = ["RowBlocks", "StoredRows"]
 
@@ -100,7 +101,7 @@ class RowBlocks:
         """
         blocks = list(self.blocks)
         for k, place, _ in self._split(indices):
-            blocks[k] = np.delete(blocks[k], place, axis=0)
+            blocks[k] = drop_rows(blocks[k], place)
         return RowBlocks([block for block in blocks if len(block)] or blocks[:1])
 
 
@@ -134,7 +135,10 @@ class StoredRows(TrainingRows):
         elif held.nbytes > WHOLE_BYTES:
             blocks = RowBlocks.without(held, indices)
         else:
-            blocks = np.delete(held, indices, axis=0)
+            blocks = drop_rows(held, indices)
+        if self.sample_id is None and self.groups is None and not self.per_row:
+            y, position = (drop_rows(each, indices) for each in (self.y, self.position))
+            return replace(self, X=blocks, y=y, position=position, checksum=None)
         kept = np.ones(len(self), dtype=bool)
         kept[indices] = False
         return self._picked(np.flatnonzero(kept), blocks)
