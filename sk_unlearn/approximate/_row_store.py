@@ -125,7 +125,8 @@ class StoredRows(TrainingRows):
 
     def take(self, indices):
         """Own copies of some rows; see :meth:`TrainingRows.take`."""
-        return self._picked(indices, self.stored[indices])
+        rest = super(StoredRows, replace(self, X=None)).take(indices)
+        return replace(rest, X=self.stored[indices])
 
     def drop(self, indices):
         """Own copies of all rows but some; blocks without them are shared."""
@@ -136,17 +137,8 @@ class StoredRows(TrainingRows):
             blocks = RowBlocks.without(held, indices)
         else:
             blocks = drop_rows(held, indices)
-        if self.sample_id is None and self.groups is None and not self.per_row:
-            y, position = (drop_rows(each, indices) for each in (self.y, self.position))
-            return replace(self, X=blocks, y=y, position=position, checksum=None)
-        kept = np.ones(len(self), dtype=bool)
-        kept[indices] = False
-        return self._picked(np.flatnonzero(kept), blocks)
-
-    def _picked(self, indices, X):
-        """Rows at some indices, of which X is known."""
-        rest = super(StoredRows, replace(self, X=None, y=None)).take(indices)
-        return replace(rest, X=X, y=self.y[indices])
+        rest = super(StoredRows, replace(self, X=None)).drop(indices)
+        return replace(rest, X=blocks)
 
 
 def _joined(rows):

@@ -24,7 +24,7 @@ def drop_rows(array, indices):
     -------
     rest : ndarray of shape (n_rows - len(indices), ...)
     """
-    if len(indices) > _FEW:
+    if len(indices) > _FEW or not array.flags.c_contiguous:
         return np.delete(array, indices, axis=0)
     stops = [*np.asarray(indices).tolist(), len(array)]
     starts = [0, *(stop + 1 for stop in stops[:-1])]
