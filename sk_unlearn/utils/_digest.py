@@ -10,6 +10,7 @@ __all__ = ["state_digest"]
 
 _PLAIN_KINDS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = (*_PLAIN_KINDS, np.generic)
+_MOST_MARKS = 10_000  # joined before they are hashed
 _IN_NUMPY = frozenset({torch.float32, torch.float64, torch.int64})
 # wall-clock times, progress logs and the copy of the training call: not part of the model
 _NOT_STATE = {"history_", "_history", "callbacks_", "_sklearn_version", "_sklearn_output_config"}
@@ -52,20 +53,20 @@ class _Stream:
 
     def __init__(self):
         self._hasher = sha256()
-        self._marks = []
-        self.mark = self._marks.append
+        self.marks = []
+        self.mark = self.marks.append
 
     def contents(self, data):
-        self._flush()
+        self.flush()
         self._hasher.update(data)
 
     def hexdigest(self):
-        self._flush()
+        self.flush()
         return self._hasher.hexdigest()
 
-    def _flush(self):
-        self._hasher.update(_encoded("".join(self._marks)))
-        self._marks.clear()
+    def flush(self):
+        self._hasher.update(_encoded("".join(self.marks)))
+        self.marks.clear()
 
 
 def _encoded(text):
@@ -125,6 +126,8 @@ def _update_all(stream, values, path):
     for value in values:
         if type(value) in _PLAIN_KINDS:  # nine of ten that a net holds: no call for each
             stream.mark(f"({type(value).__name__!r}, {repr(value)!r})\0")
+            if len(stream.marks) > _MOST_MARKS:
+                stream.flush()
         else:
             _update(stream, value, path)
 
