@@ -135,8 +135,8 @@ def test_forward_is_that_of_functional_call(module, active, oracle):
     assert all(value.grad is None for value in module.parameters())
 
 
-def test_a_module_that_fails_gets_its_parameters_back():
-    module = Tied().eval()
+def test_a_module_that_fails_gets_its_parameters_back(oracle):
+    module = oracle.seeded(Tied).eval()
     model, own = RowwiseModel(module, LOSS), dict(module.named_parameters(remove_duplicate=False))
     module.fail = True
     with pytest.raises(RuntimeError, match="on purpose"):
