@@ -86,32 +86,33 @@ def _update(stream, obj, ancestors):
         if obj is ancestor:
             stream.mark("('cycle',)\0")
             return
-    path = (*ancestors, obj)
+    path, name = (*ancestors, obj), kind.__name__
     if isinstance(obj, dict):
-        _mark(stream, kind.__name__, len(obj))
+        stream.mark(f"({name!r}, {len(obj)})\0")
         # equal dicts can differ in order, and copies of nets do
-        for key in _ordered(obj):
-            _update_all(stream, (key, obj[key]), path)
+        items = [part for key in _ordered(obj) for part in (key, obj[key])]
+        _update_all(stream, items, path)
     elif isinstance(obj, (list, tuple)):
-        _mark(stream, kind.__name__, len(obj))
+        stream.mark(f"({name!r}, {len(obj)})\0")
         _update_all(stream, obj, path)
     elif isinstance(obj, torch.Tensor):
-        _mark(stream, "tensor", obj.dtype, tuple(obj.shape))
+        stream.mark(f"('tensor', {obj.dtype!r}, {tuple(obj.shape)!r})\0")
         stream.contents(_memory(obj.detach()))
     elif isinstance(obj, np.ndarray):
-        _mark(stream, "array", obj.dtype.str, obj.shape)
+        stream.mark(f"('array', {obj.dtype.str!r}, {obj.shape!r})\0")
         if obj.dtype.hasobject:
             _update(stream, obj.tolist(), path)
         else:
             stream.contents(np.ascontiguousarray(obj).reshape(-1).view(np.uint8).data)
     elif isinstance(obj, (set, frozenset)):
-        _mark(stream, kind.__name__, sorted(map(state_digest, obj)))
+        stream.mark(f"({name!r}, {sorted(map(state_digest, obj))!r})\0")
     elif isinstance(obj, np.ufunc):
-        _mark(stream, "ufunc", obj.__name__)
+        stream.mark(f"('ufunc', {obj.__name__!r})\0")
     elif isinstance(obj, type) or inspect.isroutine(obj):
-        _mark(stream, "name", getattr(obj, "__module__", ""), obj.__qualname__)
+        module = getattr(obj, "__module__", "")
+        stream.mark(f"('name', {module!r}, {obj.__qualname__!r})\0")
     else:
-        _mark(stream, "object", kind.__module__, kind.__qualname__)
+        stream.mark(f"('object', {kind.__module__!r}, {kind.__qualname__!r})\0")
         _update(stream, _state_of(obj), path)
 
 
@@ -133,7 +134,7 @@ def _update_all(stream, values, path):
 
 
 def _ordered(mapping):
-    if all(type(key) is str for key in mapping):
+    if set(map(type, mapping)) <= {str}:
         return sorted(mapping)
     return sorted(mapping, key=_order)
 
@@ -157,7 +158,3 @@ def _state_of(obj):
     _, arguments, *rest = reduced
     state, items, pairs = (*rest, None, None, None)[:3]
     return arguments, state, list(items or ()), list(pairs or ())
-
-
-def _mark(stream, *parts):
-    stream.mark(repr(parts) + "\0")

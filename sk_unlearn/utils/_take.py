@@ -47,6 +47,8 @@ def take_rows(data, indices):
     -------
     taken : container of the same kind
     """
+    if type(data) is np.ndarray:
+        return data[indices]
     if sparse.issparse(data) and data.format in _NOT_INDEXABLE:
         data = data.tocsr()
     taken = safe_indexing(data, indices)
