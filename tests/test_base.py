@@ -264,3 +264,32 @@ def test_bad_parameters_are_refused_before_any_work():
         RetrainClassifier(random_state="a").fit(X, y)
     with pytest.raises(ValueError, match="'estimator' parameter of PumaClassifier"):
         PumaClassifier("net").fit(X, y)
+
+
+class Extended(RetrainClassifier):
+    """With a parameter that has a rule, one that has none, and one whose rule is waived."""
+
+    _parameter_constraints: dict = {
+        **RetrainClassifier._parameter_constraints,
+        "share": [float],
+        "waived": "no_validation",
+    }
+
+    def __init__(self, estimator=None, *, share=0.5, free=None, waived=None, random_state=None):
+        super().__init__(estimator, random_state=random_state)
+        self.share = share
+        self.free = free
+        self.waived = waived
+
+
+def test_parameters_set_after_fit_are_validated_before_a_removal():
+    X, y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
+    clf = Extended(LogisticRegression(), free=object(), waived=object()).fit(X, y)
+    clf.forget(0)
+    clf.set_params(share="all")
+    rule = "The 'share' parameter of Extended must be an instance of 'float'. Got 'all' instead."
+    for call in (clf.forget, clf.forget_cost):
+        with pytest.raises(ValueError, match=rule):
+            call(1)
+    assert len(clf.receipts_) == 1
+    clf.set_params(share=0.1).forget(1)

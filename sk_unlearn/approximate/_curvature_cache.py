@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sk_unlearn.functional import HeadCurvature
+from sk_unlearn.utils._take import drop_rows
 
 __all__ = ["CachedHead", "CurvatureCache"]
 
@@ -67,7 +68,7 @@ class CachedHead:
             rest = self.curvature.drop(model, params, X, torch.from_numpy(here).to(X.device))
         except torch.linalg.LinAlgError:
             return None
-        return replace(self, curvature=rest, position=np.delete(self.position, here))
+        return replace(self, curvature=rest, position=drop_rows(self.position, here))
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,14 @@ class CurvatureCache:
     head: CachedHead | None = None
     rows_at_once: tuple | None = None
 
+    def largest_gradients(self, n_rows):
+        """Places of the rows of the largest gradients, ascending; the first of equals."""
+        sizes = self.gradient.numpy()
+        least = np.partition(sizes, len(sizes) - n_rows)[len(sizes) - n_rows]
+        above, equal = ~(sizes <= least), np.flatnonzero(sizes == least)
+        above[equal[: n_rows - np.count_nonzero(above)]] = True
+        return torch.from_numpy(np.flatnonzero(above))
+
     def restrict(self, position):
         """The same for the rows that are left, a subset of these, but for ``head``."""
         if self.curvature is None:
@@ -116,5 +125,5 @@ class CurvatureCache:
 def _without(values, indices):
     if values is None:
         return None
-    rest = np.delete(np.asarray(values), indices)
+    rest = drop_rows(np.asarray(values), indices)
     return torch.from_numpy(rest) if isinstance(values, torch.Tensor) else rest

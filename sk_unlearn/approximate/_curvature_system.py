@@ -139,6 +139,11 @@ class CurvatureSystem:
         """Inner product of a with a first approximation to the solution for b."""
         return self.space.guess_dot(a, b)
 
+    @property
+    def closed_form(self):
+        """Whether the net is so small that calls take longer than their arithmetic."""
+        return isinstance(self.space, HeadCurvature)
+
     def row_gradients(self, objective, params, rows):
         """Gradients of the rows of a batch as ``RowGradients``; None where it has no layers."""
         if not self.space.layers or len(rows) > objective.most_kept:

@@ -25,13 +25,14 @@ from sk_unlearn.nets import (
     prepare,
     show_progress,
     to_tensors,
-    with_parameters,
 )
+from sk_unlearn.nets._adapter import rebuilt_net
 from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._inputs import check_net_training_data, open_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval
+from sk_unlearn.utils._take import drop_rows
 
 __all__ = ["BaseNetForget"]
 
@@ -84,6 +85,10 @@ class BaseNetForget(BaseForgetEstimator):
         """
         check_is_fitted(self)
         return self._rows_.position[~self._trained_]
+
+    @property
+    def _n_trained(self):
+        return int(np.count_nonzero(self._trained_))
 
     def _check_training_data(self, X, y):
         inner = self._inner_estimator()
@@ -179,23 +184,22 @@ class BaseNetForget(BaseForgetEstimator):
         return np.flatnonzero(train)
 
     def _check_remaining(self, hit):
-        remaining = self._trained_.sum() - self._trained_[hit].sum()
-        if remaining == 0:
+        if self._n_trained == self._trained_[hit].sum():
             raise ForgetRequestError(
-                f"The request covers all {self._trained_.sum()} rows that the net was trained on; "
+                f"The request covers all {self._n_trained} rows that the net was trained on; "
                 "only held-out rows would remain. Delete the estimator, or fit again."
             )
 
     def _forget_rows(self, rows, retained, hit):
         leaving, net = rows.take(hit[self._trained_[hit]]), self.estimator_
         batch = self._batch(net, leaving) if len(leaving) else None
-        self._trained_ = np.delete(self._trained_, hit)
+        self._trained_ = drop_rows(self._trained_, hit)
         self._leave_classes(rows.y[hit], retained)
         params, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
         if batch is not None:
             params, removal = self._remove(net, retained, batch, leaving.position, len(hit))
         # a fresh net: moments, history and callbacks of training saw the rows that left
-        self.estimator_ = _unpinned(with_parameters(net, params, classes=self._columns_))
+        self.estimator_ = _unpinned(rebuilt_net(net, params, classes=self._columns_))
         return removal
 
     def _leave_classes(self, leaving, retained):

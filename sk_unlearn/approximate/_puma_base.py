@@ -215,7 +215,7 @@ class BasePuma(BaseNetForget):
         return self._cost(products, len(hit), n_leaving, gone=n_leaving)
 
     def _cost(self, products, n_hit, n_leaving, gone=0):
-        n_trained = int(self._trained_.sum()) - gone
+        n_trained = self._n_trained - gone
         n_sampled = self._n_sampled(n_trained)
         n_candidates = {None: 0, "l1": n_sampled, "l2": len(self._trained_) - gone}
         return puma_cost(
@@ -223,7 +223,7 @@ class BasePuma(BaseNetForget):
             n_hit=n_hit,
             n_leaving=n_leaving,
             n_trained=n_trained,
-            n_held_out=int((~self._trained_).sum()),
+            n_held_out=len(self._trained_) - self._n_trained,
             n_sampled=n_sampled,
             n_candidates=n_candidates[self.compensation],
             max_epochs=self.estimator_.max_epochs,
@@ -281,7 +281,7 @@ class BasePuma(BaseNetForget):
         return tuple(rows_per_chunk(model, params, few, kept=kept) for kept in (False, True))
 
     def _solver_settings(self):
-        n_sampled = self._n_sampled(int(self._trained_.sum()))
+        n_sampled = self._n_sampled(self._n_trained)
         return SolverSettings(n_sampled, self.curvature, self.tol, self.max_products)
 
     def _criterion(self, net, objective):
@@ -313,8 +313,7 @@ class BasePuma(BaseNetForget):
         """
         if self.compensation != "l1" or cache.gradient is None:
             return None
-        n_rows = self._n_sampled(int(self._trained_.sum()))
-        return cache.gradient.topk(n_rows).indices.sort().values
+        return cache.largest_gradients(self._n_sampled(self._n_trained))
 
     def _progress(self, parts):
         return tqdm(parts, desc="forgetting", unit="step", leave=False, disable=not self.verbose)

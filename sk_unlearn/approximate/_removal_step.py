@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from sk_unlearn.approximate._compensation import compensate
+from sk_unlearn.approximate._criterion import HeldOutLoss
+from sk_unlearn.approximate._curvature_system import CurvatureSystem, Objective
+from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import (
     directional_derivatives,
@@ -110,10 +113,10 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     params : dict of str to Tensor
     report : StepReport
     """
-    model, chunk = objective.model, {"chunk_size": objective.chunk_size}
-    losses, gradient = losses_and_gradient(model, params, leaving.X, leaving.y, **chunk)
+    model = objective.model
+    measure = _measurement(objective, leaving, system, criterion)
+    losses, gradient, before, slope = measure.with_gradients(params)
     removed = settings.eta / objective.n_rows * gradient
-    before, slope = (None, None) if criterion is None else criterion.value_and_gradient(params)
     solves = []
 
     def solve(b, tol=None):
@@ -145,6 +148,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     if length > MAX_LENGTH:
         step = step * (MAX_LENGTH / length)
     moved = model.unflatten(model.flatten(params) + step)
+    losses_after, after = measure(moved)
     report = StepReport(
         n_forgotten=len(leaving),
         solves=[dict(vars(report)) for report in solves],
@@ -153,12 +157,69 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         unmet=reweighing.unmet / abs(reweighing.harm) if reweighing.unmet else 0.0,
         step_ratio=length,
         criterion_before=before,
-        criterion=None if criterion is None else criterion.value(moved),
+        criterion=after,
         criterion_change_predicted=None if slope is None else float(slope @ step),
         forget_loss_before=float(losses.double().mean()),
-        forget_loss=float(row_losses(model, moved, leaving.X, leaving.y, **chunk).double().mean()),
+        forget_loss=float(losses_after.double().mean()),
     )
     return moved, report
+
+
+def _measurement(objective, leaving, system, criterion):
+    if system.closed_form and isinstance(criterion, HeldOutLoss):
+        joint = RowBatch(criterion.X, criterion.y).join(leaving)
+        if len(joint) <= min(objective.chunk_size, objective.most_kept):
+            return _JointMeasurement(objective, system, joint, len(criterion.y))
+    return _Measurement(objective, leaving, criterion)
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Losses of the leaving rows, and the criterion; with the gradients of both."""
+
+    objective: Objective
+    leaving: RowBatch
+    criterion: object
+
+    def __call__(self, params):
+        losses = self._run(row_losses, params)
+        return losses, None if self.criterion is None else self.criterion.value(params)
+
+    def with_gradients(self, params):
+        found = self._run(losses_and_gradient, params)
+        of_criterion = (None, None)
+        if self.criterion is not None:
+            of_criterion = self.criterion.value_and_gradient(params)
+        return *found, *of_criterion
+
+    def _run(self, function, params):
+        rows, size = self.leaving, self.objective.chunk_size
+        return function(self.objective.model, params, rows.X, rows.y, chunk_size=size)
+
+
+@dataclass(frozen=True)
+class _JointMeasurement:
+    """The same where the criterion is a mean of row losses: its rows and the others at once."""
+
+    objective: Objective
+    system: CurvatureSystem
+    rows: RowBatch
+    n_held_out: int
+
+    def __call__(self, params):
+        rows = self.rows
+        return self._parts(
+            row_losses(self.objective.model, params, rows.X, rows.y, chunk_size=len(rows))
+        )
+
+    def with_gradients(self, params):
+        rows, n = self.system.row_gradients(self.objective, params, self.rows), self.n_held_out
+        losses, criterion = self._parts(rows.losses)
+        return losses, rows.total(slice(n, None)), criterion, rows.total(slice(n)) / n
+
+    def _parts(self, losses):
+        held_out, leaving = losses[: self.n_held_out], losses[self.n_held_out :]
+        return leaving, float(held_out.double().mean())
 
 
 def _reweigh(objective, params, system, toward, harm, settings, candidates):

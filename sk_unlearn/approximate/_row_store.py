@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sk_unlearn.utils._rows import TrainingRows
+from sk_unlearn.utils._take import drop_rows
 
 __all__ = ["RowBlocks", "StoredRows"]
 
@@ -107,7 +108,7 @@ class RowBlocks:
         """
         blocks = list(self.blocks)
         for k, place, *_ in self._split(indices):
-            blocks[k] = np.delete(blocks[k], place, axis=0)
+            blocks[k] = drop_rows(blocks[k], place)
         return RowBlocks([block for block in blocks if len(block)] or blocks[:1])
 
 
@@ -131,7 +132,8 @@ class StoredRows(TrainingRows):
 
     def take(self, indices):
         """Own copies of some rows; see :meth:`TrainingRows.take`."""
-        return self._picked(indices, self.stored[indices])
+        rest = super(StoredRows, replace(self, X=None)).take(indices)
+        return replace(rest, X=self.stored[indices])
 
     def drop(self, indices):
         """Own copies of all rows but some; blocks without them are shared."""
@@ -141,15 +143,9 @@ class StoredRows(TrainingRows):
         elif held.nbytes > WHOLE_BYTES:
             blocks = RowBlocks.without(held, indices)
         else:
-            blocks = np.delete(held, indices, axis=0)
-        kept = np.ones(len(self), dtype=bool)
-        kept[indices] = False
-        return self._picked(np.flatnonzero(kept), blocks)
-
-    def _picked(self, indices, X):
-        """Rows at some indices, of which X is known."""
-        rest = super(StoredRows, replace(self, X=None, y=None)).take(indices)
-        return replace(rest, X=X, y=self.y[indices])
+            blocks = drop_rows(held, indices)
+        rest = super(StoredRows, replace(self, X=None)).drop(indices)
+        return replace(rest, X=blocks)
 
 
 def _joined(rows):

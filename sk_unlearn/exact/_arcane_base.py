@@ -197,10 +197,9 @@ class BaseArcane(BaseEnsemble):
         return indices[np.sort(chosen)]
 
     def _collect(self, rows):
-        self._set_classes(rows.y)
+        self.classes_, counts = np.unique(rows.y, return_counts=True)
         chains = [self._chains_[label] for label in self.classes_.tolist()]
         self.estimators_ = [chain.model for chain in chains]
-        counts = np.unique(rows.y, return_counts=True)[1]
         self.class_log_prior_ = np.zeros(len(counts))
         if self._recipe_.prior == "empirical":
             self.class_log_prior_ = np.log(counts / counts.sum())

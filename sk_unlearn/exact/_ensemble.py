@@ -17,6 +17,7 @@ from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
 from sk_unlearn.nets import is_net
 from sk_unlearn.utils._sklearn import num_samples
+from sk_unlearn.utils._take import drop_rows
 
 __all__ = ["BaseEnsemble", "Placement"]
 
@@ -41,7 +42,7 @@ class Placement:
 
     def drop(self, indices):
         """Placement of the other rows."""
-        return Placement(*(np.delete(x, indices) for x in (self.part, self.block, self.rank)))
+        return Placement(*(drop_rows(x, indices) for x in (self.part, self.block, self.rank)))
 
     def ordered(self, indices):
         """Rows of one part in the order in which its chain meets them."""

@@ -3,7 +3,7 @@
 import copy
 import pickle
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 
 import cloudpickle
@@ -12,7 +12,14 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
 from sk_unlearn.exact._wrapped import nets_in_turn
-from sk_unlearn.nets import TrainingSetup, load_state, net_state, read_state, resume_training
+from sk_unlearn.nets import (
+    NetState,
+    TrainingSetup,
+    load_state,
+    net_state,
+    read_state,
+    resume_training,
+)
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = [
@@ -140,9 +147,16 @@ class StackedNetLearner(Learner):
         As :func:`~sk_unlearn.nets.resume_training` does alone, to the last draw.
         """
         with isolated_rng(seed):
-            fresh = clone(self.template).initialize()
-            begun = read_state(fresh, rng=torch.get_rng_state())
-        return begun if state is None else replace(begun, **state)
+            if state is None:
+                fresh = clone(self.template).initialize()
+                return read_state(fresh, rng=torch.get_rng_state())
+            # of what a net is built from that can be stacked, only the module draws
+            self._trial._initialize_module()
+            return NetState(**state, rng=torch.get_rng_state())
+
+    @cached_property
+    def _trial(self):
+        return clone(self.template)
 
     def state(self, model):
         """What a later step resumes from: schedules start again, draws are its own."""

@@ -108,8 +108,9 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     -------
     chains : dict of Chain
     """
-    learner, kept = next(iter(plans.values())).learner, KeptSteps()
-    tensors, first = _gathered(learner.template, plans, X)
+    learner = next(iter(plans.values())).learner
+    tensors, first, template = _gathered(learner.template, plans, X)
+    kept = KeptSteps(template)
     states = {name: starts[name].state for name in plans}
     saved = {name: list(starts[name].saved) for name in plans}
     left = {name: len(plan.steps) - starts[name].n_done for name, plan in plans.items()}
@@ -151,7 +152,7 @@ def _chain(plan, reached, saved):
 
 
 def _gathered(net, plans, X):
-    """Rows and targets of all chains in training order, and where each chain's begin."""
+    """Rows and targets of all chains in training order, where each begins, the net asked."""
     X = X[np.concatenate([plan.order for plan in plans.values()])]
     y = np.concatenate([plan.y for plan in plans.values()])
     with isolated_rng(0):
@@ -159,7 +160,7 @@ def _gathered(net, plans, X):
     net.check_data(X, y)
     X, y = net.get_dataset(X, y).tensors
     first = np.cumsum([0, *(len(plan.order) for plan in plans.values())])
-    return (X, match_target(net, X, y)), dict(zip(plans, first, strict=False))
+    return (X, match_target(net, X, y)), dict(zip(plans, first, strict=False)), net
 
 
 def _made_up_rows(X, y):

@@ -3,10 +3,10 @@
 import os
 from dataclasses import dataclass
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
-from sk_unlearn.exact._chain import train_chain_for
+from sk_unlearn.exact._chain import train_chain, train_chain_for
 from sk_unlearn.exact._stacks import train_side_by_side
 from sk_unlearn.nets import unpack_nets
 from sk_unlearn.receipts import ForgetCost
@@ -70,6 +70,12 @@ class Update:
 
     def _train_alone(self, plans, X, store, n_jobs, bar):
         here = os.getpid()
+        if len(plans) == 1 and effective_n_jobs(n_jobs) == 1:  # what most requests are
+            ((name, plan),) = plans.items()
+            start = self.starts[name]
+            yield name, train_chain(plan, take_rows(X, plan.order), start, store)
+            bar.update(len(plan.steps) - start.n_done)
+            return
         jobs = (
             delayed(train_chain_for)(
                 here, plan, take_rows(X, plan.order), self.starts[name], store

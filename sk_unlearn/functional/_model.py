@@ -8,7 +8,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 
 def identity(output: Tensor) -> Tensor:
@@ -136,28 +135,30 @@ class RowwiseModel:
                 "the module is in training mode, where dropout and BatchNorm make the loss of a "
                 "row random or dependent on other rows; call module.eval() first."
             )
-        # Frozen parameters are detached, or autograd would record their graph for nothing.
-        frozen = {
-            name: param.detach()
-            for name, param in self.module.named_parameters()
-            if name not in params
-        }
-        values = {**frozen, **params}
-        for name, first in self._aliases.items():
-            values[name] = values[first]
-        # to find out which weights are tied takes torch as long as all else that it does here
-        return self.scores(functional_call(self.module, values, (X,), tie_weights=False))
+        # As torch.func.functional_call does it, which looks every name up at every call and
+        # takes as long as a small net.
+        held = [store[key] for store, key, _ in self._places]
+        try:
+            for (store, key, name), own in zip(self._places, held, strict=True):
+                given = params.get(name)
+                # Frozen parameters are detached, or autograd would record their graph for nothing.
+                store[key] = own.detach() if given is None else given
+            return self.scores(self.module(X))
+        finally:
+            for (store, key, _), own in zip(self._places, held, strict=True):
+                store[key] = own
 
     @cached_property
-    def _aliases(self) -> dict[str, str]:
-        """Further names of parameters that the module holds in several places."""
-        first = {id(param): name for name, param in self.module.named_parameters()}
-        every = [
-            *self.module.named_parameters(remove_duplicate=False),
-            *self.module.named_buffers(remove_duplicate=False),
+    def _places(self) -> list[tuple[dict[str, Tensor | None], str, str]]:
+        """Where modules keep parameters, tied ones in every place, and the parameters' names."""
+        name_of = {id(param): name for name, param in self.module.named_parameters()}
+        return [
+            (store, key, name_of[id(tensor)])
+            for part in self.module.modules()
+            for store in (part._parameters, part._buffers)
+            for key, tensor in store.items()
+            if id(tensor) in name_of
         ]
-        places = {name: first.get(id(tensor), name) for name, tensor in every}
-        return {name: known for name, known in places.items() if known != name}
 
     def row_losses(self, params: Mapping[str, Tensor], X: Tensor, y: Tensor) -> Tensor:
         """Loss of each row, of shape (n,), in one forward pass without chunks.

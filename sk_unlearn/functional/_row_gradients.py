@@ -73,10 +73,16 @@ class RowGradients:
     -----
     Cost: a forward pass and the part of a backward pass that leads through the layers; a
     third of a gradient pass for each product.
+
+    Attributes
+    ----------
+    losses : Tensor of shape (n,)
+        Without graph.
     """
 
-    def __init__(self, model, layers, inputs, slopes):
+    def __init__(self, model, layers, inputs, slopes, losses):
         self._model, self._layers, self._inputs, self._slopes = model, layers, inputs, slopes
+        self.losses = losses
 
     @classmethod
     def record(
@@ -113,12 +119,17 @@ class RowGradients:
             layer.outputs(call, part)[:, 0]
             for layer, call, part in zip(layers, calls, pulled, strict=True)
         ]
-        return cls(model, layers, [a[:, 0].detach() for a in inputs], slopes)
+        return cls(model, layers, [a[:, 0].detach() for a in inputs], slopes, losses.detach())
 
     def dot(self, v: Tensor) -> Tensor:
         """g_i . v of each row, of shape (n,), for v of shape (d,)."""
         slopes = torch.cat(self._slopes, dim=1) if len(self._slopes) > 1 else self._slopes[0]
         return (outputs_along(self._model, self._layers, self._inputs, v) * slopes).sum(dim=1)
+
+    def total(self, rows: slice) -> Tensor:
+        """Sum of the gradients of consecutive rows, of shape (d,)."""
+        inputs, slopes = ([part[rows] for part in of] for of in (self._inputs, self._slopes))
+        return pulled_back(self._model, self._layers, inputs, slopes)
 
     def combine(self, weights: Tensor) -> Tensor:
         """sum_i w_i g_i of shape (d,), for weights of shape (n,); zeros cost nothing."""

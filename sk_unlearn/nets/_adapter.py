@@ -1,18 +1,19 @@
 """What a removal method reads from a trained net, and how it writes its answer."""
 
-import copy
 from fnmatch import fnmatchcase
 
 import torch
 from sklearn.base import clone
+from skorch import NeuralNet
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.functional import RowwiseModel
 from sk_unlearn.nets._criteria import class_weight_scale, links, row_loss, weighs_classes
 from sk_unlearn.nets._inspect import bare_module, trains_instance
+from sk_unlearn.nets._module_copy import deepcopy_module
 from sk_unlearn.utils._seeding import isolated_rng
 
-__all__ = ["rowwise_model", "weight_decay", "with_parameters"]
+__all__ = ["rebuilt_net", "rowwise_model", "weight_decay", "with_parameters"]
 
 _DECOUPLED = {"AdamW", "Adafactor", "Muon"}
 
@@ -171,7 +172,7 @@ def copy_module(net, name="module"):
     """Copy of an initialised net's module; torch leaves the gradients of the last batch out."""
     module = bare_module(getattr(net, f"{name}_"))
     try:
-        return copy.deepcopy(module)
+        return deepcopy_module(module, {})
     except RuntimeError as error:
         raise UnsupportedNetError(
             f"The module {type(module).__name__} of {type(net).__name__} cannot be copied "
@@ -209,9 +210,15 @@ def with_parameters(net, parameters, *, classes=None):
     ValueError
         If a name is unknown or a shape differs.
     """
-    fresh = clone(net)
     with isolated_rng(0):
-        fresh.initialize()
+        return rebuilt_net(net, parameters, classes)
+
+
+def rebuilt_net(net, parameters, classes=None):
+    """The same as :func:`with_parameters`, drawing from the global generators as they are."""
+    fresh = clone(net)
+    fresh.initialize()
+    as_new = _ignores_values(fresh)
     for name in net._modules:
         module = _rebuilt(net, fresh, name)
         if name == "module":
@@ -220,10 +227,19 @@ def with_parameters(net, parameters, *, classes=None):
                 fresh.module = module  # skorch trains an instance in place: it is not a template
         if module is not bare_module(getattr(fresh, f"{name}_")):
             setattr(fresh, f"{name}_", fresh.torch_compile(module, name=name))
-    fresh.initialize_optimizer()
+            as_new = False
+    if not as_new:
+        fresh.initialize_optimizer()
     if classes is not None:
         fresh.classes_inferred_ = classes
     return fresh
+
+
+def _ignores_values(net):
+    """Whether the optimizer of a new net would not differ had the parameters other values."""
+    return type(net).initialize_optimizer is NeuralNet.initialize_optimizer and type(
+        net.optimizer_
+    ).__module__.startswith("torch.optim.")
 
 
 def _rebuilt(net, fresh, name):

@@ -4,7 +4,8 @@ from functools import cache
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+
+from sk_unlearn.utils._state_tree import map_tensors
 
 __all__ = ["Recording", "record"]
 
@@ -99,8 +100,19 @@ class _Recorder(TorchDispatchMode):
 
 
 def _is_view(result, inputs):
-    memory = {_memory(t) for t in tree_leaves(inputs) if torch.is_tensor(t)}
-    return all(_memory(t) in memory for t in tree_leaves(result) if torch.is_tensor(t))
+    memory = {_memory(t) for t in _tensors(inputs)}
+    return all(_memory(t) in memory for t in _tensors(result))
+
+
+def _tensors(tree):
+    # torch's own pytree takes as long as the operations
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            yield from _tensors(value)
+    elif isinstance(tree, dict):
+        yield from _tensors(list(tree.values()))
 
 
 def _memory(tensor):
@@ -108,7 +120,7 @@ def _memory(tensor):
 
 
 def _detached(tree):
-    return tree_map_only(torch.Tensor, lambda tensor: tensor.detach(), tree)
+    return map_tensors(torch.Tensor.detach, tree)
 
 
 def _step(func, args, kwargs, result):

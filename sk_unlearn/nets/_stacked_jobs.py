@@ -45,27 +45,32 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, ke
     states : list of NetState
     """
     sizes = [len(rows) for rows in row_sets]
-    stacks = _plan(sizes, effective_n_jobs(n_jobs), width or _default_width(net))
+    n_workers = effective_n_jobs(n_jobs)
+    if width is None:
+        width = _default_width(net) if len(sizes) > 1 else 1
+    stacks = _plan(sizes, n_workers, width)
     n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
     processes = n_steps > _STEPS_FOR_PROCESSES and tensors[0].device.type == "cpu"
     prefer = "processes" if processes else "threads"
     arrays = [tensor.cpu().numpy() for tensor in tensors]
     stop, kept = StopSign(), KeptSteps() if kept is None else kept
-    jobs = (
-        delayed(_train_one_stack)(
+    jobs = [
+        (
             net,
             *arrays,
-            [row_sets[k] for k in members],
-            [seeds[k] for k in members],
-            [start[k] for k in members],
+            *([given[k] for k in members] for given in (row_sets, seeds, start)),
             epochs,
             stop,
             kept,
         )
         for members in stacks
-    )
+    ]
     with stop.shown_on_error():
-        results = Parallel(n_jobs=n_jobs, prefer=prefer)(jobs)
+        if n_workers == 1:  # for a net of a few steps, joblib takes as long as a step
+            results = [_train_one_stack(*job) for job in jobs]
+        else:
+            train = delayed(_train_one_stack)
+            results = Parallel(n_jobs=n_jobs, prefer=prefer)(train(*job) for job in jobs)
     found = {
         k: state
         for members, states in zip(stacks, results, strict=True)

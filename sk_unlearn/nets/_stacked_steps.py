@@ -63,13 +63,23 @@ class KeptSteps:
 
     They hold parameters and the rows of their last batch: keep them no longer than a request
     takes. A copy in another process is empty.
+
+    Parameters
+    ----------
+    template : skorch.NeuralNet, default=None
+        Initialised net of these settings that nobody uses, for the first steps that are made.
     """
 
-    def __init__(self):
+    def __init__(self, template=None):
         self._free = {}
+        self._templates = [] if template is None else [template]
 
     def __reduce__(self):
         return KeptSteps, ()
+
+    def template(self):
+        """An initialised net, handed out once, or None."""
+        return self._templates.pop() if self._templates else None
 
     def take(self, n_nets):
         """Steps of a stack of so many nets that nobody uses, or None."""

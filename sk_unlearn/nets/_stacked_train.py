@@ -39,7 +39,7 @@ def train_stack(net, X, y, row_sets, states, epochs, check, kept):
         In the order given.
     """
     steps = kept.take(len(states))
-    template = _initialised(net) if steps is None else steps.net
+    template = kept.template() or _initialised(net) if steps is None else steps.net
     options, schedule = batch_options(template), Schedule(template)
     size, drop_last = options["batch_size"], options["drop_last"]
     counts = [n_batches(len(rows), size, drop_last) for rows in row_sets]

@@ -8,7 +8,10 @@ import torch
 
 __all__ = ["state_digest"]
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
+_PLAIN_KINDS = frozenset({type(None), bool, int, float, complex, str, bytes})
+_PLAIN = (*_PLAIN_KINDS, np.generic)
+_MOST_MARKS = 10_000  # joined before they are hashed
+_IN_NUMPY = frozenset({torch.float32, torch.float64, torch.int64})
 # wall-clock times, progress logs and the copy of the training call: not part of the model
 _NOT_STATE = {"history_", "_history", "callbacks_", "_sklearn_version", "_sklearn_output_config"}
 
@@ -38,57 +41,100 @@ def state_digest(obj):
     >>> state_digest({"w": np.zeros(2)}) == state_digest({"w": np.array([0.0, -0.0])})
     False
     """
-    hasher = sha256()
-    _update(hasher, obj, [])
-    return hasher.hexdigest()
+    if type(obj) in _PLAIN_KINDS:  # names in sets, keys
+        return sha256(_encoded(_plain(obj))).hexdigest()
+    stream = _Stream()
+    _update(stream, obj, ())
+    return stream.hexdigest()
 
 
-def _update(hasher, obj, ancestors):
+class _Stream:
+    """What goes into a hash: many short marks, joined, and the contents of arrays."""
+
+    def __init__(self):
+        self._hasher = sha256()
+        self.marks = []
+        self.mark = self.marks.append
+
+    def contents(self, data):
+        self.flush()
+        self._hasher.update(data)
+
+    def hexdigest(self):
+        self.flush()
+        return self._hasher.hexdigest()
+
+    def flush(self):
+        self._hasher.update(_encoded("".join(self.marks)))
+        self.marks.clear()
+
+
+def _encoded(text):
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _plain(value):
+    return f"({type(value).__name__!r}, {repr(value)!r})\0"
+
+
+def _update(stream, obj, ancestors):
     kind = type(obj)
-    if isinstance(obj, _PLAIN):
-        _mark(hasher, kind.__name__, repr(obj))
+    if kind in _PLAIN_KINDS or isinstance(obj, _PLAIN):
+        stream.mark(_plain(obj))
         return
     for ancestor in ancestors:
         if obj is ancestor:
-            _mark(hasher, "cycle")
+            stream.mark("('cycle',)\0")
             return
-    path = [*ancestors, obj]
+    path, name = (*ancestors, obj), kind.__name__
     if isinstance(obj, dict):
-        _mark(hasher, kind.__name__, len(obj))
+        stream.mark(f"({name!r}, {len(obj)})\0")
         # equal dicts can differ in order, and copies of nets do
-        for key in _ordered(obj):
-            if type(key) is str:  # half of all that a net holds
-                _mark(hasher, "str", repr(key))
-            else:
-                _update(hasher, key, path)
-            _update(hasher, obj[key], path)
+        items = [part for key in _ordered(obj) for part in (key, obj[key])]
+        _update_all(stream, items, path)
     elif isinstance(obj, (list, tuple)):
-        _mark(hasher, kind.__name__, len(obj))
-        for value in obj:
-            _update(hasher, value, path)
+        stream.mark(f"({name!r}, {len(obj)})\0")
+        _update_all(stream, obj, path)
     elif isinstance(obj, torch.Tensor):
-        _mark(hasher, "tensor", obj.dtype, tuple(obj.shape))
-        flat = obj.detach().cpu().contiguous().reshape(-1)
-        hasher.update(flat.view(torch.uint8).numpy().data)
+        stream.mark(f"('tensor', {obj.dtype!r}, {tuple(obj.shape)!r})\0")
+        stream.contents(_memory(obj.detach()))
     elif isinstance(obj, np.ndarray):
-        _mark(hasher, "array", obj.dtype.str, obj.shape)
+        stream.mark(f"('array', {obj.dtype.str!r}, {obj.shape!r})\0")
         if obj.dtype.hasobject:
-            _update(hasher, obj.tolist(), path)
+            _update(stream, obj.tolist(), path)
         else:
-            hasher.update(np.ascontiguousarray(obj).reshape(-1).view(np.uint8).data)
+            stream.contents(np.ascontiguousarray(obj).reshape(-1).view(np.uint8).data)
     elif isinstance(obj, (set, frozenset)):
-        _mark(hasher, kind.__name__, sorted(map(state_digest, obj)))
+        stream.mark(f"({name!r}, {sorted(map(state_digest, obj))!r})\0")
     elif isinstance(obj, np.ufunc):
-        _mark(hasher, "ufunc", obj.__name__)
+        stream.mark(f"('ufunc', {obj.__name__!r})\0")
     elif isinstance(obj, type) or inspect.isroutine(obj):
-        _mark(hasher, "name", getattr(obj, "__module__", ""), obj.__qualname__)
+        module = getattr(obj, "__module__", "")
+        stream.mark(f"('name', {module!r}, {obj.__qualname__!r})\0")
     else:
-        _mark(hasher, "object", kind.__module__, kind.__qualname__)
-        _update(hasher, _state_of(obj), path)
+        stream.mark(f"('object', {kind.__module__!r}, {kind.__qualname__!r})\0")
+        _update(stream, _state_of(obj), path)
+
+
+def _memory(tensor):
+    """The numbers of a tensor, as what a hash reads."""
+    if tensor.dtype in _IN_NUMPY and tensor.device.type == "cpu" and tensor.is_contiguous():
+        return tensor.numpy()
+    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _update_all(stream, values, path):
+    for value in values:
+        if type(value) in _PLAIN_KINDS:  # nine of ten that a net holds: no call for each
+            stream.mark(f"({type(value).__name__!r}, {repr(value)!r})\0")
+            if len(stream.marks) > _MOST_MARKS:
+                stream.flush()
+        else:
+            _update(stream, value, path)
 
 
 def _ordered(mapping):
-    if all(type(key) is str for key in mapping):
+    if set(map(type, mapping)) <= {str}:
         return sorted(mapping)
     return sorted(mapping, key=_order)
 
@@ -112,7 +158,3 @@ def _state_of(obj):
     _, arguments, *rest = reduced
     state, items, pairs = (*rest, None, None, None)[:3]
     return arguments, state, list(items or ()), list(pairs or ())
-
-
-def _mark(hasher, *parts):
-    hasher.update(repr(parts).encode("utf-8", "surrogatepass") + b"\0")

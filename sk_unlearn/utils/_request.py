@@ -107,7 +107,8 @@ def _positions(X_idx, n_fit):
     outside = (asked < 0) | (asked >= n_fit)
     if outside.any():
         raise ForgetRequestError(_outside(asked[outside][0], n_fit))
-    return np.unique(asked.astype(np.int64))
+    asked = asked.astype(np.int64)
+    return np.unique(asked) if len(asked) > 1 else asked
 
 
 def _require_integers(values, n_fit):

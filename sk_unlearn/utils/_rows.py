@@ -7,7 +7,7 @@ import numpy as np
 
 from sk_unlearn.exceptions import TrainingDataChangedError
 from sk_unlearn.utils._fingerprint import fingerprint
-from sk_unlearn.utils._take import take_rows
+from sk_unlearn.utils._take import drop_rows, take_rows
 
 __all__ = ["TrainingRows"]
 
@@ -90,29 +90,35 @@ class TrainingRows:
         -------
         rows : TrainingRows
         """
+        return self._picked(lambda value: take_rows(value, indices))
+
+    def drop(self, indices):
+        """Own copies of all rows but some; see :meth:`take`."""
+        kept = None
 
         def pick(value):
-            return None if value is None else take_rows(value, indices)
+            nonlocal kept
+            if type(value) is np.ndarray and value.flags.c_contiguous:
+                return drop_rows(value, indices)
+            if kept is None:
+                kept = drop_rows(np.arange(len(self)), indices)
+            return take_rows(value, kept)
 
+        return self._picked(pick)
+
+    def _picked(self, pick):
+        """The rows that ``pick`` copies from an array with one entry a row."""
+        names = ("X", "y", "sample_id", "groups", "position")
+        per_row = {name: getattr(self, name) for name in names}
         return replace(
             self,
-            X=pick(self.X),
-            y=pick(self.y),
-            sample_id=pick(self.sample_id),
-            groups=pick(self.groups),
+            **{name: None if value is None else pick(value) for name, value in per_row.items()},
             fit_params={
                 name: pick(value) if name in self.per_row else value
                 for name, value in self.fit_params.items()
             },
-            position=self.position[indices],
             checksum=None,
         )
-
-    def drop(self, indices):
-        """Own copies of all rows but some; see :meth:`take`."""
-        kept = np.ones(len(self), dtype=bool)
-        kept[indices] = False
-        return self.take(np.flatnonzero(kept))
 
     def _fingerprints(self):
         return (

@@ -6,7 +6,13 @@ anywhere else.
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    make_constraint,
+)
 from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "fit_context",
+    "make_constraint",
     "num_samples",
     "safe_indexing",
 ]

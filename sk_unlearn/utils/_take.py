@@ -1,12 +1,34 @@
 """Copies of some rows of any container that hold nothing of the other rows."""
 
+import numpy as np
 from scipy import sparse
 
 from sk_unlearn.utils._sklearn import safe_indexing
 
-__all__ = ["take_rows"]
+__all__ = ["drop_rows", "take_rows"]
 
 _NOT_INDEXABLE = ("bsr", "coo", "dia")
+# Up to here a few long copies are faster than a mask.
+_FEW = 8
+
+
+def drop_rows(array, indices):
+    """Copy all rows of an array but some.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n_rows, ...)
+    indices : ndarray of int, ascending, distinct
+
+    Returns
+    -------
+    rest : ndarray of shape (n_rows - len(indices), ...)
+    """
+    if len(indices) > _FEW or not array.flags.c_contiguous:
+        return np.delete(array, indices, axis=0)
+    stops = [*np.asarray(indices).tolist(), len(array)]
+    starts = [0, *(stop + 1 for stop in stops[:-1])]
+    return np.concatenate([array[i:j] for i, j in zip(starts, stops, strict=True)])
 
 
 def take_rows(data, indices):
@@ -25,6 +47,8 @@ def take_rows(data, indices):
     -------
     taken : container of the same kind
     """
+    if type(data) is np.ndarray:
+        return data[indices]
     if sparse.issparse(data) and data.format in _NOT_INDEXABLE:
         data = data.tocsr()
     taken = safe_indexing(data, indices)

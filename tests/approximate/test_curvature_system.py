@@ -15,7 +15,13 @@ from sk_unlearn.approximate._curvature_system import (
     SolverSettings,
     build_system,
 )
-from sk_unlearn.approximate._removal_step import StepSettings, removal_step
+from sk_unlearn.approximate._removal_step import (
+    StepSettings,
+    _JointMeasurement,
+    _Measurement,
+    _measurement,
+    removal_step,
+)
 from sk_unlearn.functional import RowSpace, RowwiseModel
 
 N_ROWS, N_OBJECTIVE, DAMPING = 12, 15, 0.05
@@ -110,3 +116,43 @@ def test_a_graph_that_may_be_kept_is_not_built_anew(objective):
     operator = built(small, later, tol=1e-9).space.operator
     assert operator.keep_graph
     assert not built(replace(small, most_kept=2), later, tol=1e-9).space.operator.keep_graph
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_rows_measured_together_measure_as_they_do_apart(objective, bias):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=bias)).double().eval()
+    model = RowwiseModel(net, objective.model.loss)
+    ridge = objective.ridge[: model.n_parameters]
+    linear = replace(objective, model=model, ridge=ridge)
+    criterion = HeldOutLoss(model, objective.rows.X[:5] + 1, objective.rows.y[:5], 100)
+    leaving, system = objective.rows.take([7, 8, 9]), built(linear, objective.rows.take([]))
+    together = _measurement(linear, leaving, system, criterion)
+    apart = _Measurement(linear, leaving, criterion)
+    assert isinstance(together, _JointMeasurement)
+    params = model.parameters()
+    for found, expected in zip(
+        together.with_gradients(params), apart.with_gradients(params), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+    for found, expected in zip(together(params), apart(params), strict=True):
+        torch.testing.assert_close(found, expected)
+    # too many rows for one pass, no criterion, or one of the user's: apart
+    few = replace(linear, chunk_size=7)
+    assert isinstance(_measurement(few, leaving, system, criterion), _Measurement)
+    assert isinstance(_measurement(linear, leaving, system, None), _Measurement)
+    assert _Measurement(linear, leaving, None)(params)[1] is None
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 6])
+def test_rows_of_the_largest_gradients_are_found(n_rows):
+    sizes = torch.tensor([0.0, 5.0, 2.0, 2.0, 7.0, 2.0])
+    cache = CurvatureCache(np.arange(6), gradient=sizes)
+    found = cache.largest_gradients(n_rows).tolist()
+    order = sorted(range(6), key=lambda i: (-sizes[i], i))  # the first of equals
+    assert found == sorted(order[:n_rows])
+
+
+def test_a_gradient_that_is_no_number_is_among_the_largest():
+    cache = CurvatureCache(np.arange(3), gradient=torch.tensor([1.0, torch.nan, 3.0]))
+    assert cache.largest_gradients(2).tolist() == [1, 2]

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from skorch import NeuralNetClassifier
@@ -16,6 +18,7 @@ from sk_unlearn.exact._learners import StackedNetLearner
 from sk_unlearn.exact._stacks import reason_alone, size_reason
 from sk_unlearn.nets import MLP, prepare
 from sk_unlearn.utils._digest import state_digest
+from sk_unlearn.utils._seeding import isolated_rng
 from sk_unlearn.utils.estimator_checks import check_exact_forget
 
 RNG = np.random.RandomState(0)
@@ -131,6 +134,20 @@ def test_a_planted_fault_is_found(fault, monkeypatch):
         monkeypatch.setattr(StackedNetLearner, "begin", by_turn)
     with pytest.raises(AssertionError, match="fresh fit"):
         check_exact_forget(make)
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
+def test_a_step_draws_on_as_after_building_the_whole_net(optimizer):
+    template = prepare(net(optimizer=optimizer))
+    learner = StackedNetLearner(template, "")
+    with isolated_rng(7):
+        clone(template).initialize()
+        expected = torch.get_rng_state()
+    fresh = learner.begin(None, 7)
+    resumed = [learner.begin(learner.state(fresh), seed) for seed in (5, 7)][1]
+    assert torch.equal(fresh.rng, expected)
+    assert torch.equal(resumed.rng, expected)
+    assert (resumed.epochs, resumed.batches, resumed.losses) == (0, 0, ())
 
 
 # ---------------------------------------------------------------------------- decisions

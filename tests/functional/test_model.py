@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from sk_unlearn.functional import RowwiseModel
 
@@ -91,3 +92,55 @@ def test_a_weight_in_two_places_moves_in_both():
     torch.testing.assert_close(model.forward({"0.weight": weight}, X), 4 * torch.eye(3))
     frozen = net[0].weight.detach()
     torch.testing.assert_close(model.forward({}, X), frozen.T @ frozen.T)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.there, self.back = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.back.weight = self.there.weight
+        self.register_buffer("scale", torch.full((3,), 2.0))
+        self.fail = False
+
+    def forward(self, X):
+        if self.fail:
+            raise RuntimeError("on purpose")
+        return self.back(self.there(X)) * self.scale
+
+
+@pytest.mark.parametrize("active", [None, ("there.weight",), ("back.bias",)])
+@pytest.mark.parametrize(
+    "module",
+    [
+        Tied,
+        lambda: parametrizations.weight_norm(nn.Linear(3, 3)),
+        lambda: nn.Sequential(nn.Unflatten(1, (1, 3)), nn.RNN(3, 3)),
+    ],
+)
+def test_forward_is_that_of_functional_call(module, active, oracle):
+    module = oracle.seeded(module).eval()
+    if active and not isinstance(module, Tied):
+        active = (next(iter(dict(module.named_parameters()))),)
+    model = RowwiseModel(
+        module, LOSS, active=active, scores=lambda out: out[0] if isinstance(out, tuple) else out
+    )
+    params = {name: value + 0.5 for name, value in model.parameters().items()}
+    every = {**dict(module.named_parameters()), **params}
+    X = torch.ones(2, 3)
+    expected = model.scores(torch.func.functional_call(module, every, (X,)))
+    assert torch.equal(model.forward(params, X), expected)
+    leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
+    model.forward(leaves, X).sum().backward()
+    assert all(value.grad is not None for value in leaves.values())
+    assert all(value.grad is None for value in module.parameters())
+
+
+def test_a_module_that_fails_gets_its_parameters_back(oracle):
+    module = oracle.seeded(Tied).eval()
+    model, own = RowwiseModel(module, LOSS), dict(module.named_parameters(remove_duplicate=False))
+    module.fail = True
+    with pytest.raises(RuntimeError, match="on purpose"):
+        model.forward({name: value + 1 for name, value in model.parameters().items()}, None)
+    now = dict(module.named_parameters(remove_duplicate=False))
+    assert now.keys() == own.keys()
+    assert all(now[name] is own[name] for name in own)

@@ -355,3 +355,23 @@ def test_float64_nets_stay_float64():
     Xt, yt = to_tensors(net, X, TARGETS)
     assert (Xt.dtype, yt.dtype) == (torch.float64, torch.float64)
     assert predict_scores(with_parameters(net, {}), X).dtype == np.float64
+
+
+class Anchored(torch.optim.SGD):
+    """Remembers where the parameters were when it was made."""
+
+    def __init__(self, params, **kwargs):
+        super().__init__(params, **kwargs)
+        self.start = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+
+
+@pytest.mark.parametrize("optimizer", [Anchored, torch.optim.Adam])
+def test_the_optimizer_of_a_net_with_other_parameters_knows_these(optimizer):
+    net = fit(NeuralNetRegressor, TARGETS, optimizer=optimizer)
+    parameters = {name: value + 1 for name, value in net.module_.state_dict().items()}
+    new = with_parameters(net, parameters)
+    own = list(new.module_.parameters())
+    (group,) = new.optimizer_.param_groups
+    assert all(a is b for a, b in zip(group["params"], own, strict=True))
+    if optimizer is Anchored:
+        assert all(map(torch.equal, new.optimizer_.start, own))

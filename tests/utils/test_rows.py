@@ -9,6 +9,7 @@ from scipy import sparse
 
 from sk_unlearn.exceptions import TrainingDataChangedError
 from sk_unlearn.utils._rows import TrainingRows
+from sk_unlearn.utils._take import drop_rows
 
 N = 10
 
@@ -128,3 +129,16 @@ def test_frames_keep_no_names_of_rows_that_left(index):
     assert left.X["b"].cat.categories.tolist() == ["secret-1", "secret-6"]
     assert frame["b"].cat.categories.size == y.cat.categories.size == N
     rows.verify("Net")
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(40), np.arange(80.0).reshape(40, 2), np.array(["a"] * 40)]
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("indices", [[], [0], [39], [0, 1, 20, 39], list(range(3, 20))])
+def test_rows_are_dropped_as_numpy_deletes_them(array, order, indices):
+    array = np.asarray(array, order=order)
+    rest = drop_rows(array, np.array(indices, dtype=int))
+    np.testing.assert_array_equal(rest, np.delete(array, indices, axis=0))
+    assert rest.dtype == array.dtype
+    assert not np.shares_memory(rest, array)
