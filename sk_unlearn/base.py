@@ -10,7 +10,6 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import torch
@@ -27,10 +26,11 @@ from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._doc_link import DocLinkMixin
 from sk_unlearn.utils._fingerprint import fingerprint
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
+from sk_unlearn.utils._parameter_rules import has_valid_parameters
 from sk_unlearn.utils._request import resolve_request
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng, root_seed
-from sk_unlearn.utils._sklearn import HasMethods, fit_context, make_constraint, num_samples
+from sk_unlearn.utils._sklearn import HasMethods, fit_context, num_samples
 from sk_unlearn.utils._tags import ForgetTags
 from sk_unlearn.utils._threads import reproducible_threads
 
@@ -211,10 +211,8 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         return hasattr(self, "_rows_")
 
     def _validate_params(self):
-        # scikit-learn reads the signature and builds every rule anew, in each request
-        names, rules = _parameter_rules(type(self))
-        if not all(_satisfies(getattr(self, name), rules.get(name)) for name in names):
-            super()._validate_params()
+        if not has_valid_parameters(self):
+            super()._validate_params()  # says which, and by what rule
 
     def _check_is_fitted(self):
         # scikit-learn asks for the tags first, which take as long as a small net
@@ -378,15 +376,3 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             stack.enter_context(isolated_rng(derive_seed(self._seed_, "compute")))
             stack.enter_context(raise_interrupts())
             yield
-
-
-@cache
-def _parameter_rules(kind):
-    """Names of an estimator's parameters, and the rules for each, as objects."""
-    constraints = kind._parameter_constraints.items()
-    rules = {k: tuple(map(make_constraint, r)) for k, r in constraints if r != "no_validation"}
-    return tuple(kind._get_param_names()), rules
-
-
-def _satisfies(value, rules):
-    return rules is None or any(rule.is_satisfied_by(value) for rule in rules)
