@@ -41,7 +41,7 @@ PLACES = {
     "rows looked up": [(NetRows, "take"), (StoredRows, "take")],
     "blocks without the rows": [(StoredRows, "drop")],
     "copy of the net": [(_puma_base, "rowwise_model")],
-    "fresh net": [(_net_estimator, "with_parameters")],
+    "fresh net": [(_net_estimator, "rebuilt_net")],
     "digests": [(base, "state_digest")],
 }
 REST = "the rest: request, receipt, checks"

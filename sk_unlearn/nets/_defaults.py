@@ -12,6 +12,9 @@ __all__ = ["MLP", "default_classifier", "default_regressor"]
 # regression (diabetes) overfits beyond, so it stops earlier.
 _STEPS = {"classifier": 1500, "regressor": 500}
 _EPOCHS = (20, 100)
+# At 1e-3 a linear model stops far from its minimum (letters: accuracy .62 in place of .72; iris
+# .77, .94), where what a row does to the minimum says little about what it did to the net.
+_LINEAR_LR = 1e-2
 _BATCH = (32, 128)
 
 
@@ -53,8 +56,8 @@ def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=N
     """Unfitted net for classification, sized by the data.
 
     An :class:`MLP` trained on the cross-entropy of its logits by Adam (learning rate
-    1e-3, weight decay 1e-4, which gives the objective curvature everywhere), on shuffled
-    batches, without internal validation. Batch size and number of epochs follow
+    1e-3, or 1e-2 without hidden layers; weight decay 1e-4, which gives the objective
+    curvature everywhere), on shuffled batches, without internal validation. Batch size and number of epochs follow
     from ``n_rows``: about 1500 optimiser steps, fewer for tiny and more for large data.
 
     Parameters
@@ -125,7 +128,7 @@ def _common(kind, n_features, n_outputs, n_rows, hidden, device):
         "optimizer": torch.optim.Adam,
         "optimizer__weight_decay": 1e-4,
         "optimizer__fused": True,
-        "lr": 1e-3,
+        "lr": 1e-3 if hidden else _LINEAR_LR,
         "batch_size": batch_size,
         "max_epochs": max_epochs,
         "iterator_train__shuffle": True,
