@@ -1,28 +1,31 @@
 """What one request learns about the rows that the next one can reuse."""
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from sk_unlearn.functional import HeadCurvature
+from sk_unlearn.functional import HeadCurvature, RowSpace
 from sk_unlearn.utils._take import drop_rows
 
-__all__ = ["CachedHead", "CurvatureCache"]
+__all__ = ["MAX_BYTES", "CurvatureCache", "KeptCurvature"]
 
 # Curvature is computed anew when this share of its rows has left, or when the parameters have
 # moved by this share of their norm since.
 MAX_GONE = 0.1
-MAX_MOVED = 0.03
+MAX_MOVED = 0.06
+# What is kept between requests, at most.
+MAX_BYTES = 2**25
 
 
 @dataclass(frozen=True, eq=False)
-class CachedHead:
-    """Inverse curvature of a linear head, and what tells whether it still serves.
+class KeptCurvature:
+    """A solver that was built for one request, and what tells whether it serves another.
 
     Attributes
     ----------
-    curvature : HeadCurvature
+    curvature : HeadCurvature or RowSpace
         Of the rows at ``position``.
     position : ndarray of int
         As positions in the last ``fit``, ascending.
@@ -31,23 +34,31 @@ class CachedHead:
         Names of the parameters that it is the curvature of.
     n_asked, n_built : int
         Rows that were asked for, and those it was built on.
+    tol : float
+        Smallest tolerance of a solve that it is exact enough for.
     moved : float
         Lengths of the steps since, in norms of the parameters.
     """
 
-    curvature: HeadCurvature
+    curvature: HeadCurvature | RowSpace
     position: np.ndarray
     ridge: torch.Tensor
     active: tuple
     n_asked: int
     n_built: int
+    tol: float
     moved: float = 0.0
 
-    def serves(self, n_asked, ridge, active):
+    def solver(self):
+        """The solver for one request; what it remembers of the request is not kept."""
+        return copy.copy(self.curvature)
+
+    def serves(self, n_asked, ridge, active, tol):
         """Whether it can stand for curvature built anew."""
         return (
             self.active == active
             and (1 - MAX_GONE) * self.n_asked <= n_asked <= self.n_asked
+            and tol >= self.tol
             and torch.equal(ridge, self.ridge)
             and self.moved <= MAX_MOVED
             and len(self.position) >= (1 - MAX_GONE) * self.n_built
@@ -64,8 +75,12 @@ class CachedHead:
         if not len(here):
             return self
         X = leaving.take(there).X
+        places = torch.from_numpy(here).to(X.device)
         try:
-            rest = self.curvature.drop(model, params, X, torch.from_numpy(here).to(X.device))
+            if isinstance(self.curvature, HeadCurvature):
+                rest = self.curvature.drop(model, params, X, places)
+            else:
+                rest = self.curvature.drop(places)
         except torch.linalg.LinAlgError:
             return None
         return replace(self, curvature=rest, position=drop_rows(self.position, here))
@@ -75,8 +90,8 @@ class CachedHead:
 class CurvatureCache:
     """Sizes of the rows' curvature and gradients; 0 for rows not trained on.
 
-    Holds numbers for each retained row, and the curvature of a small linear head, whose terms
-    of rows that leave are taken out; no row and no parameter. It is never pickled. It saves
+    Holds numbers for each retained row, and a solver for the curvature of a few of them, whose
+    terms of rows that leave are taken out; no parameter. It is never pickled. It saves
     time and decides little: sizes say which rows curvature is computed on, with weights that
     keep its expectation right, and which rows are looked at for compensation.
 
@@ -88,7 +103,7 @@ class CurvatureCache:
         See :func:`~sk_unlearn.functional.row_sizes`.
     draw : ndarray of shape (len(position),) or None
         A uniform number for each row, a function of its id.
-    head : CachedHead or None
+    kept : KeptCurvature or None
     rows_at_once : tuple (int, int) or None
         Rows in one pass, and rows whose graph may be kept, by the memory that a row takes.
     """
@@ -97,7 +112,7 @@ class CurvatureCache:
     curvature: torch.Tensor | None = None
     gradient: torch.Tensor | None = None
     draw: np.ndarray | None = None
-    head: CachedHead | None = None
+    kept: KeptCurvature | None = None
     rows_at_once: tuple | None = None
 
     def largest_gradients(self, n_rows):
@@ -109,7 +124,7 @@ class CurvatureCache:
         return torch.from_numpy(np.flatnonzero(above))
 
     def restrict(self, position):
-        """The same for the rows that are left, a subset of these, but for ``head``."""
+        """The same for the rows that are left, a subset of these, but for ``kept``."""
         if self.curvature is None:
             return replace(self, position=position)
         if len(position) == len(self.position):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from sk_unlearn.approximate._curvature_cache import CachedHead
+from sk_unlearn.approximate._curvature_cache import MAX_BYTES, KeptCurvature
 from sk_unlearn.approximate._net_rows import NetRows, RowBatch
 from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import (
@@ -181,37 +181,55 @@ def build_system(objective, params, cache, settings, later):
 
 
 def _built(objective, params, cache, settings, later):
-    n_asked = settings.n_sampled
+    n_asked, ridge = settings.n_sampled, objective.ridge
     closed = settings.curvature == "gauss_newton" and not settings.several_steps
     active = tuple(objective.model.active)
-    if closed and cache.head is not None and cache.head.serves(n_asked, objective.ridge, active):
-        return CurvatureSystem(cache.head.curvature, settings), cache
+    if (
+        closed
+        and cache.kept is not None
+        and cache.kept.serves(n_asked, ridge, active, settings.tol)
+    ):
+        return CurvatureSystem(cache.kept.solver(), settings), cache
     sample, weights, picked, cache = _sample(objective, params, cache, n_asked, later)
     batch = (objective.model, params, sample.X, sample.y, weights)
-    if closed:
-        head = HeadCurvature.build(*batch, ridge=objective.ridge)
-        if head is not None:
-            position = cache.position[picked.cpu().numpy()]
-            cached = CachedHead(head, position, objective.ridge, active, n_asked, len(position))
-            return CurvatureSystem(head, settings), replace(cache, head=cached)
-    ridge, fits = objective.ridge, len(sample) <= objective.most_kept
-    chunk_size = max(1, (objective.most_kept if fits else objective.chunk_size) // LINEARISED)
-    damping, n_columns = float(ridge.mean()), int(COLUMNS_PER_ROW * len(sample))
-    space = None
-    if (
-        fits
-        and settings.curvature == "gauss_newton"
-        and settings.tol >= VERIFY_BELOW
-        and bool((ridge == ridge[0]).all())
-    ):
-        space = RowSpace.build(*batch, damping=damping, n_columns=n_columns, tol=settings.tol)
+    space = HeadCurvature.build(*batch, ridge=ridge) if closed else None
+    space = space or _row_space(objective, batch, settings)
     if space is None:
-        preconditioner = SampledPreconditioner(
-            *batch, damping=damping, n_columns=n_columns, chunk_size=chunk_size
-        )
-        operator = OPERATORS[settings.curvature](*batch, chunk_size=chunk_size, keep_graph=fits)
-        space = _ParameterSpace(operator, preconditioner, ridge)
+        space = _parameter_space(objective, batch, settings)
+    elif closed and space.nbytes <= MAX_BYTES:
+        position = cache.position[picked.cpu().numpy()]
+        tol = 0.0 if isinstance(space, HeadCurvature) else settings.tol
+        kept = KeptCurvature(space, position, ridge, active, n_asked, len(position), tol)
+        cache, space = replace(cache, kept=kept), kept.solver()
     return CurvatureSystem(space, settings), cache
+
+
+def _row_space(objective, batch, settings):
+    """Solver in the space of the rows, or None where it is not for them."""
+    n_rows, ridge = len(batch[2]), objective.ridge
+    if (
+        n_rows > objective.most_kept
+        or settings.curvature != "gauss_newton"
+        or settings.tol < VERIFY_BELOW
+        or bool((ridge != ridge[0]).any())
+    ):
+        return None
+    return RowSpace.build(*batch, **_preconditioning(n_rows, ridge), tol=settings.tol)
+
+
+def _parameter_space(objective, batch, settings):
+    n_rows, ridge = len(batch[2]), objective.ridge
+    fits = n_rows <= objective.most_kept
+    chunk_size = max(1, (objective.most_kept if fits else objective.chunk_size) // LINEARISED)
+    inverse = SampledPreconditioner(
+        *batch, **_preconditioning(n_rows, ridge), chunk_size=chunk_size
+    )
+    operator = OPERATORS[settings.curvature](*batch, chunk_size=chunk_size, keep_graph=fits)
+    return _ParameterSpace(operator, inverse, ridge)
+
+
+def _preconditioning(n_rows, ridge):
+    return {"damping": float(ridge.mean()), "n_columns": int(COLUMNS_PER_ROW * n_rows)}
 
 
 def _sample(objective, params, cache, n_sampled, later):

@@ -183,9 +183,9 @@ class BasePuma(BaseNetForget):
         cache, reports = self._known_curvature(retained), []
         objective = self._objective(net, retained, cache)
         criterion, params = self._criterion(net, objective), objective.model.parameters()
-        if cache.head is not None:
-            head = cache.head.drop(objective.model, params, leaving, position)
-            cache = replace(cache, head=head)
+        if cache.kept is not None:
+            kept = cache.kept.drop(objective.model, params, leaving, position)
+            cache = replace(cache, kept=kept)
         step = StepSettings(self.eta, self.compensation, self.max_weight, self.strict)
         parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
@@ -197,9 +197,9 @@ class BasePuma(BaseNetForget):
                 objective, params, leaving.take(part), system, criterion, step, candidates
             )
             reports.append(report)
-        if cache.head is not None:
-            moved = cache.head.moved + sum(report.step_ratio for report in reports)
-            cache = replace(cache, head=replace(cache.head, moved=moved))
+        if cache.kept is not None:
+            moved = cache.kept.moved + sum(report.step_ratio for report in reports)
+            cache = replace(cache, kept=replace(cache.kept, moved=moved))
         at_once = None if self.chunk_size else (objective.chunk_size, objective.most_kept)
         self._curvature_cache_ = replace(cache, rows_at_once=at_once)
         cost = self._cost([r.n_products for r in reports], n_hit, len(leaving))

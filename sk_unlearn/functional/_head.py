@@ -73,6 +73,11 @@ class HeadCurvature:
     matrix: Tensor
     inverse: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return sum(each.nbytes for each in (self.roots, self.matrix, self.inverse))
+
     @classmethod
     def build(
         cls,

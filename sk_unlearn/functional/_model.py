@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from ._layout import ParameterLayout
+
 
 def identity(output: Tensor) -> Tensor:
     """Return the module output as the scores; the default of ``RowwiseModel.scores``."""
@@ -98,7 +100,7 @@ class RowwiseModel:
     @cached_property
     def n_parameters(self) -> int:
         """Length of the flat vector of the active parameters."""
-        return sum(shape.numel() for shape in self.shapes.values())
+        return self.layout.size
 
     def parameters(self) -> dict[str, Tensor]:
         """Copy the active parameters out of the module.
@@ -176,9 +178,14 @@ class RowwiseModel:
             )
         return losses
 
+    @cached_property
+    def layout(self) -> ParameterLayout:
+        """Where each active parameter lies in the flat vector."""
+        return ParameterLayout(self.shapes)
+
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Concatenate a dictionary of the active parameters into a vector of shape (d,)."""
-        return torch.cat([tensors[name].reshape(-1) for name in self.active])
+        return self.layout.flatten(tensors)
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """Cut a vector of shape (d,) into a dictionary of views, one per active parameter.
@@ -188,13 +195,4 @@ class RowwiseModel:
         ValueError
             If the vector is not of shape (n_parameters,).
         """
-        shapes = self.shapes
-        sizes = [shape.numel() for shape in shapes.values()]
-        if vector.shape != (sum(sizes),):
-            raise ValueError(
-                f"expected a vector of shape ({sum(sizes)},), got {tuple(vector.shape)}."
-            )
-        pieces = torch.split(vector, sizes)
-        return {
-            n: piece.view(shape) for (n, shape), piece in zip(shapes.items(), pieces, strict=True)
-        }
+        return self.layout.unflatten(vector)

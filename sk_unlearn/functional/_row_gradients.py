@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 
 from ._layers import Layer, record_layers
+from ._layout import ParameterLayout
 from ._linearize import grads
 from ._model import RowwiseModel
 
 
 def outputs_along(
-    model: RowwiseModel, layers: Sequence[Layer], inputs: Sequence[Tensor], v: Tensor
+    layout: ParameterLayout, layers: Sequence[Layer], inputs: Sequence[Tensor], v: Tensor
 ) -> Tensor:
     """What the layers' outputs gain from their own parameters in a direction.
 
     Parameters
     ----------
-    model : RowwiseModel
+    layout : ParameterLayout
     layers : sequence of Layer
     inputs : sequence of Tensor of shape (n, fan_in)
         With a column of ones where the layer has a bias.
@@ -29,7 +30,7 @@ def outputs_along(
     -------
     moved : Tensor of shape (n, sum of fan_out)
     """
-    tangents, moved = model.unflatten(v), []
+    tangents, moved = layout.unflatten(v), []
     for layer, a in zip(layers, inputs, strict=True):
         weight = tangents[layer.weight].flatten(1)
         # transposed: few columns on the right would take several times as long
@@ -41,7 +42,7 @@ def outputs_along(
 
 
 def pulled_back(
-    model: RowwiseModel,
+    layout: ParameterLayout,
     layers: Sequence[Layer],
     inputs: Sequence[Tensor],
     cotangents: Sequence[Tensor],
@@ -50,7 +51,7 @@ def pulled_back(
 
     Parameters
     ----------
-    model, layers, inputs
+    layout, layers, inputs
         As in :func:`outputs_along`.
     cotangents : sequence of Tensor of shape (n, fan_out)
     """
@@ -60,7 +61,7 @@ def pulled_back(
         if layer.bias is not None:
             block, parts[layer.bias] = block[:, :-1], block[:, -1]
         parts[layer.weight] = block
-    return model.flatten(parts)
+    return layout.flatten(parts)
 
 
 class RowGradients:
@@ -80,8 +81,8 @@ class RowGradients:
         Without graph.
     """
 
-    def __init__(self, model, layers, inputs, slopes, losses):
-        self._model, self._layers, self._inputs, self._slopes = model, layers, inputs, slopes
+    def __init__(self, layout, layers, inputs, slopes, losses):
+        self._layout, self._layers, self._inputs, self._slopes = layout, layers, inputs, slopes
         self.losses = losses
 
     @classmethod
@@ -119,21 +120,23 @@ class RowGradients:
             layer.outputs(call, part)[:, 0]
             for layer, call, part in zip(layers, calls, pulled, strict=True)
         ]
-        return cls(model, layers, [a[:, 0].detach() for a in inputs], slopes, losses.detach())
+        return cls(
+            model.layout, layers, [a[:, 0].detach() for a in inputs], slopes, losses.detach()
+        )
 
     def dot(self, v: Tensor) -> Tensor:
         """g_i . v of each row, of shape (n,), for v of shape (d,)."""
         slopes = torch.cat(self._slopes, dim=1) if len(self._slopes) > 1 else self._slopes[0]
-        return (outputs_along(self._model, self._layers, self._inputs, v) * slopes).sum(dim=1)
+        return (outputs_along(self._layout, self._layers, self._inputs, v) * slopes).sum(dim=1)
 
     def total(self, rows: slice) -> Tensor:
         """Sum of the gradients of consecutive rows, of shape (d,)."""
         inputs, slopes = ([part[rows] for part in of] for of in (self._inputs, self._slopes))
-        return pulled_back(self._model, self._layers, inputs, slopes)
+        return pulled_back(self._layout, self._layers, inputs, slopes)
 
     def combine(self, weights: Tensor) -> Tensor:
         """sum_i w_i g_i of shape (d,), for weights of shape (n,); zeros cost nothing."""
         used = weights.nonzero()[:, 0]
         inputs = [a[used] for a in self._inputs]
         slopes = [s[used] * weights[used, None].to(s) for s in self._slopes]
-        return pulled_back(self._model, self._layers, inputs, slopes)
+        return pulled_back(self._layout, self._layers, inputs, slopes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,9 +10,11 @@ from torch import Tensor
 
 from ._grams import BLOCK_BYTES, column_gain
 from ._layers import Layer, find_layers, record_layers
+from ._layout import ParameterLayout
 from ._model import RowwiseModel
 from ._pullbacks import pullbacks
 from ._row_gradients import outputs_along, pulled_back
+from ._row_span import RowSpan
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import DENSE_SCORES, ScoreCurvature
 from ._solvers import SolverReport, conjugate_gradient
@@ -67,7 +70,7 @@ class RowSpace:
 
     def __init__(
         self,
-        model: RowwiseModel,
+        layout: ParameterLayout,
         layers: list[Layer],
         inputs: list[Tensor],
         slopes: list[Tensor],
@@ -76,7 +79,7 @@ class RowSpace:
         n_columns: int,
         seed: int,
     ) -> None:
-        self._model, self.layers, self._inputs = model, layers, inputs
+        self._layout, self.layers, self._inputs = layout, layers, inputs
         self._damping = float(damping)
         self._widths = [slope.shape[2] for slope in slopes]
         self._slopes = torch.cat(slopes, dim=2)
@@ -149,7 +152,14 @@ class RowSpace:
         # one position each, so that the rest of the shape is the layer's outputs
         slopes = [part.flatten(2).transpose(0, 1) for part in pulled]
         inputs = [a[:, 0] for a in inputs]
-        return cls(model, layers, inputs, slopes, damping=damping, n_columns=n_columns, seed=seed)
+        known = {"damping": damping, "n_columns": n_columns, "seed": seed}
+        return cls(model.layout, layers, inputs, slopes, **known)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        held = [*self._inputs, *self._grams, self._slopes, self._slopes_t]
+        return sum(each.nbytes for each in [*held, self._sampled, self._factor])
 
     def solve(
         self,
@@ -173,7 +183,7 @@ class RowSpace:
         report : SolverReport
             ``relative_residual`` is the recursion's.
         """
-        span = _Span(self, b)
+        span = RowSpan(self, b)
         found, report = conjugate_gradient(
             span.product,
             span.origin,
@@ -202,12 +212,12 @@ class RowSpace:
 
     def _columns_times(self, v: Tensor) -> Tensor:
         """C v, of shape (n * r,)."""
-        moved = outputs_along(self._model, self.layers, self._inputs, v)
+        moved = outputs_along(self._layout, self.layers, self._inputs, v)
         return (moved[:, None] @ self._slopes_t).reshape(-1)
 
     def _combine(self, u: Tensor) -> Tensor:
         """C^T u, of shape (d,)."""
-        return pulled_back(self._model, self.layers, self._inputs, self._pull(u))
+        return pulled_back(self._layout, self.layers, self._inputs, self._pull(u))
 
     def _inner(self, u: Tensor) -> Tensor:
         """C C^T u."""
@@ -245,39 +255,36 @@ class RowSpace:
             inner.addcmul_(part @ part.T, gram[rows].index_select(1, rows))
         self._gain = column_gain(inner.diagonal(), probabilities, self._damping)
         inner.mul_(self._gain).mul_(self._gain[:, None]).diagonal().add_(self._damping)
-        self._factor = torch.linalg.cholesky(inner)
+        self._sampled, self._factor = inner, torch.linalg.cholesky(inner)
 
+    def drop(self, rows: Tensor) -> RowSpace:
+        """The solver without some rows; the divisor n stays.
 
-class _Span:
-    """Vectors a b + C^T u, stored as (w, t) with w = (a, u) and t = (b, C) times the vector."""
+        Parameters
+        ----------
+        rows : Tensor of int
+            Their places among the rows that the solver was built on.
 
-    def __init__(self, space: RowSpace, b: Tensor) -> None:
-        self.space, self.b = space, b
-        self.image = space._image(b)
-        self.size = 1 + len(self.image)
-        first = torch.zeros(self.size).to(b)
-        first[0] = 1
-        self.origin = torch.cat([first, torch.dot(b, b).view(1), self.image])
-
-    def vector(self, v: Tensor) -> Tensor:
-        """The vector itself, of shape (d,)."""
-        combined = self.space._combine(v[1 : self.size])
-        return combined + v[0] * self.b if v[0] else combined
-
-    def dot(self, v: Tensor, w: Tensor) -> Tensor:
-        """Inner product of the vectors."""
-        return torch.dot(v[: self.size], w[self.size :])
-
-    def product(self, v: Tensor) -> Tensor:
-        """G v."""
-        return self._combined(v[self.size + 1 :])
-
-    def precondition(self, v: Tensor) -> Tensor:
-        """P^{-1} v, P being damping I + the sampled columns' part of G."""
-        taken = self._combined(self.space._covered(v[self.size + 1 :]))
-        return (v - taken) / self.space._damping
-
-    def _combined(self, u: Tensor) -> Tensor:
-        """C^T u."""
-        along = torch.dot(self.image, u).view(1)
-        return torch.cat([u.new_zeros(1), u, along, self.space._inner(u)])
+        Returns
+        -------
+        rest : RowSpace
+            Holds nothing of them.
+        """
+        n_rows, width = self._slopes.shape[:2]
+        left = torch.ones(n_rows, dtype=torch.bool, device=self._slopes.device)
+        left[rows] = False
+        kept = left.nonzero()[:, 0]
+        columns = left[self._picked // width].nonzero()[:, 0]
+        rest = copy.copy(self)
+        rest._known = []
+        rest._inputs = [a[kept] for a in self._inputs]
+        rest._slopes, rest._slopes_t = self._slopes[kept], self._slopes_t[kept]
+        rest._grams = [gram[kept].index_select(1, kept) for gram in self._grams]
+        place = left.cumsum(0) - 1
+        picked = self._picked[columns]
+        rest._picked = place[picked // width] * width + picked % width
+        rest._gain = self._gain[columns]
+        rest._sampled = self._sampled[columns].index_select(1, columns)
+        rest._factor = torch.linalg.cholesky(rest._sampled)
+        rest.n_columns = len(columns)
+        return rest

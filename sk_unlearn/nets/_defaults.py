@@ -57,8 +57,9 @@ def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=N
 
     An :class:`MLP` trained on the cross-entropy of its logits by Adam (learning rate
     1e-3, or 1e-2 without hidden layers; weight decay 1e-4, which gives the objective
-    curvature everywhere), on shuffled batches, without internal validation. Batch size and number of epochs follow
-    from ``n_rows``: about 1500 optimiser steps, fewer for tiny and more for large data.
+    curvature everywhere), on shuffled batches, without internal validation. Batch size and
+    number of epochs follow from ``n_rows``: about 1500 optimiser steps, fewer for tiny and
+    more for large data.
 
     Parameters
     ----------

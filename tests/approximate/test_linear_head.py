@@ -54,7 +54,7 @@ def test_the_inverse_is_built_once_and_updated(fitted, monkeypatch):
     for row in trained(fitted)[:5]:
         clf.forget([row])
     assert len(counted) == 1
-    head = clf._curvature_cache_.head
+    head = clf._curvature_cache_.kept
     assert np.isin(head.position, clf._rows_.position).all()
     assert len(head.position) == len(head.curvature.roots)
     clf.influences()
@@ -69,10 +69,10 @@ def test_it_is_built_anew_when_it_has_aged(fitted, monkeypatch, limit):
     monkeypatch.setattr(_curvature_cache, limit, 0.0)
     clf = copy.deepcopy(fitted)
     clf.forget(trained(fitted)[:1])
-    first = clf._curvature_cache_.head
+    first = clf._curvature_cache_.kept
     gone = first.position[:2] if limit == "MAX_GONE" else trained(clf)[2:3]
     clf.forget(gone)
-    head, last = clf._curvature_cache_.head, clf.receipts_[-1].solver["steps"][0]
+    head, last = clf._curvature_cache_.kept, clf.receipts_[-1].solver["steps"][0]
     assert head.moved == last["step_ratio"]
     assert not np.isin(gone, head.position).any()
 
@@ -80,7 +80,7 @@ def test_it_is_built_anew_when_it_has_aged(fitted, monkeypatch, limit):
 def test_several_steps_do_not_use_it(fitted):
     clf = copy.deepcopy(fitted).set_params(n_steps=2)
     clf.forget(trained(fitted)[:4])
-    assert clf._curvature_cache_.head is None
+    assert clf._curvature_cache_.kept is None
 
 
 def test_other_parameters_between_requests():

@@ -57,6 +57,33 @@ def test_every_column_makes_the_first_guess_exact(make, oracle):
     assert space.solve(b, tol=1e-6)[1].n_products == 1
 
 
+@pytest.mark.parametrize("gone", [[0], [2, 5], [6, 0, 3, 4], [1, 2, 3, 4, 5, 6]])
+@pytest.mark.parametrize("case", ["cross_entropy", "weighted", "mse"])
+def test_dropped_rows_leave_the_system_of_the_others(make, oracle, case, gone):
+    model, params, X, y = make(case)
+    space = RowSpace.build(model, params, X, y, WEIGHTS, damping=0.1, n_columns=9)
+    first, *others = gone
+    later = torch.tensor([place - (place > first) for place in others], dtype=torch.int64)
+    rest = space.drop(torch.tensor([first])).drop(later)
+    weights = WEIGHTS.clone()
+    weights[gone] = 0
+    b = right_hand_side(model)
+    inverse = damped_inverse(oracle, (model, params, X, y), weights, 0.1)
+    torch.testing.assert_close(rest.solve(b, tol=1e-9)[0], inverse @ b)
+    assert rest.nbytes < space.nbytes
+    assert all(len(a) == 7 - len(gone) for a in rest._inputs)
+    # the solver that it was taken from is as it was
+    whole = damped_inverse(oracle, (model, params, X, y), WEIGHTS, 0.1)
+    torch.testing.assert_close(space.solve(b, tol=1e-9)[0], whole @ b)
+
+
+def test_dropped_rows_leave_a_preconditioner_of_the_others(make, oracle):
+    model, params, X, y = make("cross_entropy")
+    space = RowSpace.build(model, params, X, y, WEIGHTS, damping=0.1, n_columns=100)
+    rest, b = space.drop(torch.tensor([2, 3])), right_hand_side(model)
+    assert rest.solve(b, tol=1e-6)[1].n_products == 1  # every column of theirs is in it
+
+
 def test_a_guess_before_changes_no_solution(make):
     rows = make("cross_entropy")
     space = RowSpace.build(*rows, damping=0.1, n_columns=4)
