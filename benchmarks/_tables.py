@@ -9,7 +9,9 @@ from _tables_removal import (
     linear_head,
     linear_head_rivals,
     puma,
+    puma_in_turn,
     puma_million,
+    puma_parts,
 )
 
 
@@ -153,6 +155,8 @@ TABLES = {
     "puma": ("puma", puma),
     "influences": ("influences", influences),
     "growth": ("growth", growth),
+    "puma_in_turn": ("puma", puma_in_turn),
+    "puma_parts": ("puma_parts", puma_parts),
     "puma_million": ("puma_million", puma_million),
     "linear_head": ("linear_head", linear_head),
     "linear_head_rivals": ("linear_head_rivals", linear_head_rivals),

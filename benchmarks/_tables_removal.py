@@ -66,6 +66,20 @@ def puma(results):
     return table(heads, rows + controls(results["quality"], len(heads)))
 
 
+def puma_in_turn(results):
+    names = ("curvature kept", "curvature anew", "retrained", "null", "nothing")
+    quality = results["in_turn"]
+    rows = [(name, *kloms(quality, name), quality[name]["accuracy"]) for name in names]
+    return table(("Models", "KLoM, forgotten", "Retained", "Held out", "Accuracy"), rows)
+
+
+def puma_parts(results):
+    seconds = sorted(results["seconds"].items(), key=lambda item: -item[1])
+    seconds.append(("products of matrices alone", results["floor"]))
+    whole = results["seconds"]["all"]
+    return table(("Part", "ms", "Of all"), [(n, 1e3 * s, percent(s / whole)) for n, s in seconds])
+
+
 def influences(results):
     rows = []
     for r in results["influences"]:

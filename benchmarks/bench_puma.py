@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import load_images, print_table, ratio, write_json
-from _quality import klom_on_digits, print_klom
+from _quality import klom_in_turn, klom_on_digits, print_klom
 
 from sk_unlearn import PumaClassifier, RetrainClassifier
 from sk_unlearn.exceptions import RetrainAdvisedWarning
@@ -126,6 +126,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--models", type=int, default=50, help="for KLoM, of each kind")
+    parser.add_argument("--models-in-turn", type=int, default=20, help="of requests in turn")
     parser.add_argument("--cpu-time", action="store_true", help="for a busy machine")
     options = parser.parse_args()
     warnings.simplefilter("ignore", RetrainAdvisedWarning)
@@ -169,7 +170,11 @@ def main():
     record["quality"] = klom_on_digits(SHARE, options.models)
     title = f"{SHARE:.0%} of random rows of digits leave, {options.models} models of each kind"
     print_klom(title, record["quality"])
-    settings = {"share": SHARE, "repeats": options.repeats, "models": options.models}
+    record["in_turn"] = klom_in_turn(SHARE, options.models_in_turn)
+    title = f"two requests for {SHARE:.0%} each in turn, {options.models_in_turn} models"
+    print_klom(title, record["in_turn"])
+    settings = {"share": SHARE, "repeats": options.repeats}
+    settings |= {"models": options.models, "models_in_turn": options.models_in_turn}
     write_json("puma", record, data=name, n_rows=len(X), **settings)
 
 

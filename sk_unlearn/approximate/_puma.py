@@ -114,12 +114,12 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     up to one request. "l1" looks for compensation among the ``n_curvature_rows`` rows of
     the largest gradients only. Between requests a cache keeps two numbers for each
     retained row, the sizes of its curvature and of its gradient; it is never pickled, so
-    that a request after unpickling samples other rows and differs by that much. Where one
-    linear layer of at most 1,024 parameters moves and nothing follows it, curvature is
-    inverted in closed form and kept too, without the terms of rows that left, until a tenth
-    of its rows has left or the parameters have moved by 3 % of their norm. Of large ``X``
-    blocks of rows are held after the first request, so that the next copies only those
-    that hold a row that leaves.
+    that a request after unpickling samples other rows and differs by that much. The solver
+    for the curvature rows is kept too (at most 32 MiB), without the terms of rows that left,
+    until a tenth of its rows has left or the parameters have moved by 6 % of their norm.
+    Where one linear layer of at most 1,024 parameters moves and nothing follows it, it is
+    the inverse in closed form. Of large ``X`` blocks of rows are held after the first
+    request, so that the next copies only those that hold a row that leaves.
 
     References
     ----------
