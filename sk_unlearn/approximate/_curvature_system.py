@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 OPERATORS = {"gauss_newton": GaussNewtonOperator, "hessian": HessianOperator}
-COLUMNS_PER_ROW = 1.5  # leaves a few products a solve (benchmarks/bench_puma_quality.py)
+COLUMNS_PER_ROW = 2.0  # leaves one to three products a solve (benchmarks/bench_puma_quality.py)
 # A kept linearisation holds about this many times the graph of a forward pass.
 LINEARISED = 4
 # Below it rounding can flatter the recursion's residual, and rows' inner products are too rough.
