@@ -19,13 +19,14 @@ from sk_unlearn.approximate._curvature_system import (
     SolverSettings,
     build_system,
 )
+from sk_unlearn.approximate._influences import influences_on
 from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import StepSettings, removal_step
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import RemovalFailedError
-from sk_unlearn.functional import directional_derivatives, rows_per_chunk
+from sk_unlearn.functional import rows_per_chunk
 from sk_unlearn.nets import (
     rowwise_model,
     to_tensors,
@@ -156,22 +157,12 @@ class BasePuma(BaseNetForget):
                 X, y = check_net_input(self, X), self._net_target(np.asarray(y))
                 batch = to_tensors(net, X, y)
                 criterion = HeldOutLoss(objective.model, *batch, objective.chunk_size)
-            params = objective.model.parameters()
-            nothing = objective.rows.take([])
-            system, _ = build_system(objective, params, cache, self._solver_settings(), nothing)
-            toward, solved = system.solve(criterion.value_and_gradient(params)[1])
-            if not solved.converged:
-                warnings.warn(
-                    f"influences are inaccurate: {solved.message}",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
-            at, chunk = (objective.model, params), {"chunk_size": objective.chunk_size}
-            slopes = [
-                directional_derivatives(*at, part.X, part.y, toward, **chunk).double().cpu()
-                for part in objective.rows.parts()
-            ]
-        return -torch.cat(slopes).numpy() / self._n_objective_
+            slopes, solved = influences_on(criterion, objective, cache, self._solver_settings())
+        if not solved.converged:
+            warnings.warn(
+                f"influences are inaccurate: {solved.message}", ConvergenceWarning, stacklevel=2
+            )
+        return -slopes / self._n_objective_
 
     def __getstate__(self):
         state = dict(super().__getstate__())  # it may be the estimator's own __dict__

@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._prepare import prepare
+from sk_unlearn.nets._stacked_arguments import checked
 from sk_unlearn.nets._stacked_jobs import train_stacks
 from sk_unlearn.nets._stacked_single import train_alone
 from sk_unlearn.nets._stacked_state import load_state
@@ -159,7 +160,7 @@ def train_nets(
     >>> trained.stacked, trained.nets[0].predict(X).shape
     (True, (60,))
     """
-    prepared, X, y, row_sets, seeds, start, epochs = _check(
+    prepared, X, y, row_sets, seeds, start, epochs = checked(
         net, X, y, row_sets, seeds, start, epochs, stacked, width
     )
     with isolated_rng(0):  # one call at a time draws from the global generators
@@ -214,7 +215,7 @@ def train_states(
     >>> on[0].epochs, on[0].batches
     (3, 3)
     """
-    prepared, *rest = _check(net, X, y, row_sets, seeds, start, epochs, stacked, width)
+    prepared, *rest = checked(net, X, y, row_sets, seeds, start, epochs, stacked, width)
     with isolated_rng(0):
         return replace(_train(prepared, *rest, stacked, n_jobs, width), nets=None)
 
@@ -260,54 +261,3 @@ def _tensors(template, X, y):
     with reproducible_threads():
         reason = trial_reason(template, X[:2], y[:2])
     return reason, (X, y)
-
-
-def _check(net, X, y, row_sets, seeds, start, epochs, stacked, width):
-    if row_sets is None:
-        ends = np.cumsum([len(part) for part in X])
-        row_sets = np.split(np.arange(ends[-1]), ends[:-1])
-        X, y = np.concatenate(list(map(np.asarray, X))), np.concatenate(list(map(np.asarray, y)))
-    n_rows = _n_rows(X)
-    row_sets = [_rows(rows, k, n_rows) for k, rows in enumerate(row_sets)]
-    if not row_sets:
-        raise ValueError("row_sets must name the rows of at least one net, got none.")
-    if seeds is None and start is None:
-        raise ValueError("seeds may be None only where start gives states to go on from.")
-    for name, values in (("seeds", seeds), ("start", start)):
-        if values is not None and len(values) != len(row_sets):
-            raise ValueError(
-                f"{name} must have one entry for each of {len(row_sets)} row sets, "
-                f"got {len(values)}."
-            )
-    seeds = [None] * len(row_sets) if seeds is None else [int(seed) for seed in seeds]
-    start = [None] * len(row_sets) if start is None else list(start)
-    for k, (seed, state) in enumerate(zip(seeds, start, strict=True)):
-        if seed is None and state.rng is None:
-            raise ValueError(f"start[{k}] has no generator to go on with; give seeds.")
-    if stacked not in ("auto", True, False):
-        raise ValueError(f"stacked must be 'auto', True or False, got {stacked!r}.")
-    if width is not None and width < 1:
-        raise ValueError(f"width must be at least 1, got {width}.")
-    epochs = net.max_epochs if epochs is None else epochs
-    if epochs < 0:
-        raise ValueError(f"epochs must not be negative, got {epochs}.")
-    return prepare(clone(net)), X, y, row_sets, seeds, start, epochs
-
-
-def _n_rows(X):
-    if isinstance(X, dict):
-        return len(next(iter(X.values())))
-    several = isinstance(X, (list, tuple)) and len(X) and hasattr(X[0], "shape")
-    return len(X[0] if several else X)
-
-
-def _rows(rows, k, n_rows):
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
-        raise ValueError(f"row_sets[{k}] must hold the numbers of one or more rows, got {rows!r}.")
-    rows = rows.astype(np.int64)
-    if rows.min() < 0 or rows.max() >= n_rows:
-        raise ValueError(
-            f"row_sets[{k}] must be within 0 ... {n_rows - 1}, got {rows.min()} ... {rows.max()}."
-        )
-    return rows
