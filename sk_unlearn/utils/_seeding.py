@@ -121,9 +121,9 @@ def isolated_rng(seed):
         if _in_dask_task():
             level += 1  # the client that waits for the task may be a thread of this process
             stack.enter_context(parallel_config(backend="sequential"))
-        stack.enter_context(_turns[level])
-        stack.enter_context(_isolated(seed))
-        yield
+        # not by the stack: interrupted before it has noted the lock, it would never release it
+        with _turns[level], _isolated(seed):
+            yield
 
 
 def _in_dask_task():

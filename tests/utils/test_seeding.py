@@ -2,6 +2,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -115,6 +116,46 @@ def test_blocks_in_threads_take_turns_and_may_be_nested():
     assert outer(9) == (expected[:3], after)
     nested = Parallel(n_jobs=2, backend="threading")(delayed(outer)(seed) for seed in (9, 9))
     assert nested == [(expected[:3], after)] * 2
+
+
+def test_an_interrupt_anywhere_leaves_the_turn_to_other_threads():
+    class Interrupt(BaseException):
+        pass
+
+    def enter(stop):
+        seen = 0
+
+        def count(frame, event, argument):
+            nonlocal seen
+            seen += event == "call"
+            if seen == stop and event == "call":
+                raise Interrupt
+
+        hook = sys.unraisablehook
+        sys.unraisablehook = lambda info: None
+        sys.setprofile(count)
+        try:
+            with isolated_rng(0):
+                pass
+        except Interrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+            sys.unraisablehook = hook
+        return False
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    stop = 1
+    while enter(stop):
+        stop += 1
+        other = threading.Thread(target=enter, args=(10**9,), daemon=True)
+        other.start()
+        other.join(timeout=20)
+        assert not other.is_alive(), f"the lock is still held after an interrupt at call {stop}"
+    assert stop > 20
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
 
 
 def test_any_string_is_an_id():
