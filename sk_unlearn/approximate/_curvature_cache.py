@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from sk_unlearn.approximate._imprint import NetImprint
 from sk_unlearn.functional import HeadCurvature, RowSpace
 from sk_unlearn.utils._take import drop_rows
 
@@ -91,7 +92,9 @@ class CurvatureCache:
     """Sizes of the rows' curvature and gradients; 0 for rows not trained on.
 
     Holds numbers for each retained row, and a solver for the curvature of a few of them, whose
-    terms of rows that leave are taken out; no parameter. It is never pickled. It saves
+    terms of rows that leave are taken out: it holds inputs of retained rows and what the layers
+    made of them at the parameters before the request, from which these could be told. It is never
+    pickled nor copied. It saves
     time and decides little: sizes say which rows curvature is computed on, with weights that
     keep its expectation right, and which rows are looked at for compensation.
 
@@ -104,6 +107,8 @@ class CurvatureCache:
     draw : ndarray of shape (len(position),) or None
         A uniform number for each row, a function of its id.
     kept : KeptCurvature or None
+    imprint : NetImprint or None
+        Of the net that the last request left; there is one where something is kept.
     rows_at_once : tuple (int, int) or None
         Rows in one pass, and rows whose graph may be kept, by the memory that a row takes.
     """
@@ -113,11 +118,21 @@ class CurvatureCache:
     gradient: torch.Tensor | None = None
     draw: np.ndarray | None = None
     kept: KeptCurvature | None = None
+    imprint: NetImprint | None = None
     rows_at_once: tuple | None = None
+
+    def after(self, net):
+        """The same for the next request, with the imprint of the net that a request leaves."""
+        if self.kept is None:
+            return replace(self, imprint=None)
+        imprint = NetImprint.of(net)
+        if imprint.nbytes > MAX_BYTES:
+            return replace(self, kept=None, imprint=None)
+        return replace(self, imprint=imprint)
 
     def largest_gradients(self, n_rows):
         """Places of the rows of the largest gradients, ascending; the first of equals."""
-        sizes = self.gradient.numpy()
+        sizes = np.nan_to_num(self.gradient.numpy(), nan=np.inf)
         least = np.partition(sizes, len(sizes) - n_rows)[len(sizes) - n_rows]
         above, equal = ~(sizes <= least), np.flatnonzero(sizes == least)
         above[equal[: n_rows - np.count_nonzero(above)]] = True

@@ -190,6 +190,7 @@ def _built(objective, params, cache, settings, later):
         and cache.kept.serves(n_asked, ridge, active, settings.tol)
     ):
         return CurvatureSystem(cache.kept.solver(), settings), cache
+    cache = replace(cache, kept=None)
     sample, weights, picked, cache = _sample(objective, params, cache, n_asked, later)
     batch = (objective.model, params, sample.X, sample.y, weights)
     space = HeadCurvature.build(*batch, ridge=ridge) if closed else None

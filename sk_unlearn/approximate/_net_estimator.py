@@ -117,11 +117,14 @@ class BaseNetForget(BaseForgetEstimator):
     def clear_memory(self):
         """Remove the trained nets that ``memory`` keeps, those of other estimators included.
 
+        What requests to this estimator left in memory for later ones goes too.
+
         Returns
         -------
         self : object
         """
         forget_trained_nets(self.memory)
+        vars(self).pop("_curvature_cache_", None)
         return self
 
     def _fit_rows(self, rows):

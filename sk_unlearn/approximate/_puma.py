@@ -118,7 +118,9 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     for the curvature rows is kept too (at most 32 MiB), without the terms of rows that left,
     until a tenth of its rows has left or the parameters have moved by 6 % of their norm.
     Where one linear layer of at most 1,024 parameters moves and nothing follows it, it is
-    the inverse in closed form. Of large ``X`` blocks of rows are held after the first
+    the inverse in closed form. The solver was computed at the parameters before the request
+    that built it, and these could be told from it: it is neither pickled nor copied, and
+    ``clear_memory`` drops it. Of large ``X`` blocks of rows are held after the first
     request, so that the next copies only those that hold a row that leaves.
 
     References

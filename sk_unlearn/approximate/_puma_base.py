@@ -40,7 +40,7 @@ from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
 
 __all__ = ["BasePuma"]
 
-_PREVIEW_PRODUCTS = 3  # of a solve, for forget_cost: as the default settings need
+_PREVIEW_PRODUCTS = 2  # of a solve, for forget_cost: as the default settings need
 
 
 class BasePuma(BaseNetForget):
@@ -169,6 +169,13 @@ class BasePuma(BaseNetForget):
         state.pop("_curvature_cache_", None)
         return state
 
+    def _forget_rows(self, rows, retained, hit):
+        removal = super()._forget_rows(rows, retained, hit)
+        cache = getattr(self, "_curvature_cache_", None)
+        if cache is not None:
+            self._curvature_cache_ = cache.after(self.estimator_)
+        return removal
+
     def _remove(self, net, retained, leaving, position, n_hit):
         """Move the parameters: as many steps as the request is split into."""
         cache, reports = self._known_curvature(retained), []
@@ -294,7 +301,11 @@ class BasePuma(BaseNetForget):
     def _known_curvature(self, rows):
         """What earlier requests learnt about the rows that are left."""
         cache = getattr(self, "_curvature_cache_", None)
-        return CurvatureCache(rows.position) if cache is None else cache.restrict(rows.position)
+        if cache is None:
+            return CurvatureCache(rows.position)
+        if cache.kept is not None and not cache.imprint.fits(self.estimator_):
+            cache = replace(cache, kept=None)  # somebody has changed the net since
+        return cache.restrict(rows.position)
 
     def _candidates(self, cache):
         """Rows to consider for compensation; None means all.

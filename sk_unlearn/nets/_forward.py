@@ -108,14 +108,14 @@ class ForwardPass:
         """Output for the rows that :attr:`read` gave, on the CPU."""
         if self._writes is False:
             return self._output(rows)
-        few = rows.nbytes <= _COPY_BYTES
-        own = rows.clone() if few or self._writes else rows[:1].clone()
+        whole = rows.nbytes <= _COPY_BYTES or self._writes or rows.shape[0] == 1
+        own = rows.clone() if whole else rows[:1].clone()
         before = own._version
         output = self._output(own)
         # a module that writes to its input would write to the caller's own memory, or to what
         # the next net reads
         self._writes = self._writes or own._version != before
-        return output if own.shape == rows.shape else self(rows)
+        return output if whole else self(rows)
 
     def _output(self, rows):
         return self._link(self._infer(rows)).cpu()
@@ -162,12 +162,16 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     return whole
 
 
-def _all_parts(module):
-    """All parts of a module, itself first; shared ones several times."""
+def _all_parts(module, seen=None):
+    """All parts of a module, itself first, each once."""
+    seen = set() if seen is None else seen
+    if id(module) in seen:
+        return []
+    seen.add(id(module))
     found = [module]
     for child in module._modules.values():
         if child is not None:
-            found += _all_parts(child)
+            found += _all_parts(child, seen)
     return found
 
 

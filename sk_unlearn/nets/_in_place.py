@@ -27,7 +27,8 @@ class LayerPass:
     """A module in evaluation mode, without a graph; what it says does not change by a bit.
 
     Parts are known by their exact type, and only while nothing listens to them: a module with
-    hooks, one whose ``forward`` was replaced, and every other module is called as it is.
+    hooks, one that was compiled, one whose ``forward`` was replaced, and every other module is
+    called as it is.
 
     Parameters
     ----------
@@ -86,7 +87,12 @@ def _makes(part):
 
 
 def _is_plain(module):
-    return not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    return not (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._compiled_call_impl
+        or "forward" in vars(module)
+    )
 
 
 def _has_global_hooks():

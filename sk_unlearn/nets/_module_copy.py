@@ -1,6 +1,7 @@
 """``copy.deepcopy`` of a module, without its way through pickling for each layer."""
 
 import copy
+import copyreg
 from collections import OrderedDict
 
 from torch import nn
@@ -8,7 +9,12 @@ from torch import nn
 __all__ = ["deepcopy_module"]
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
-_CONTAINERS = frozenset({dict, OrderedDict, set})
+# Dicts of hooks and parts that every module has, each of its own.
+_DICTS = frozenset(
+    name for name, value in vars(nn.Module()).items() if isinstance(value, (dict, set))
+)
+_EMPTIES = frozenset({dict, OrderedDict, set})
+_LEFT_OUT = frozenset({"_compiled_call_impl"})  # it runs the weights of the original
 # How a class says that it is copied in a way of its own.
 _PROTOCOL = (
     "__deepcopy__",
@@ -48,16 +54,22 @@ def deepcopy_module(module, memo):
     if id(module) in memo:
         return memo[id(module)]
     kind = type(module)
-    if any(getattr(kind, name, None) is not getattr(nn.Module, name, None) for name in _PROTOCOL):
+    if (
+        any(getattr(kind, name, None) is not getattr(nn.Module, name, None) for name in _PROTOCOL)
+        or "__deepcopy__" in vars(module)
+        or kind in copyreg.dispatch_table
+    ):
         return copy.deepcopy(module, memo)
     memo[id(module)] = twin = kind.__new__(kind)
     for key, value in vars(module).items():
         if type(value) in _PLAIN:
             twin.__dict__[key] = value
-        elif key == "_modules" and type(value) in _CONTAINERS:
+        elif key in _LEFT_OUT:
+            continue
+        elif key == "_modules" and type(value) in _EMPTIES:
             children = ((k, _copied(v, memo)) for k, v in value.items())
             twin.__dict__[key] = type(value)(children)
-        elif type(value) in _CONTAINERS and not value:
+        elif key in _DICTS and type(value) in _EMPTIES and not value:
             twin.__dict__[key] = type(value)()
         else:
             twin.__dict__[key] = copy.deepcopy(value, memo)

@@ -79,12 +79,17 @@ class KeptSteps:
 
     def template(self):
         """An initialised net, handed out once, or None."""
-        return self._templates.pop() if self._templates else None
+        try:  # threads of a request ask at the same time
+            return self._templates.pop()
+        except IndexError:
+            return None
 
     def take(self, n_nets):
         """Steps of a stack of so many nets that nobody uses, or None."""
-        free = self._free.get(n_nets)
-        return free.pop() if free else None
+        try:
+            return self._free.get(n_nets, []).pop()
+        except IndexError:
+            return None
 
     def give_back(self, n_nets, steps):
         """Leave steps for the next call."""

@@ -28,7 +28,10 @@ def drop_rows(array, indices):
         return np.delete(array, indices, axis=0)
     stops = [*np.asarray(indices).tolist(), len(array)]
     starts = [0, *(stop + 1 for stop in stops[:-1])]
-    return np.concatenate([array[i:j] for i, j in zip(starts, stops, strict=True)])
+    rest = np.empty((len(array) - len(indices), *array.shape[1:]), array.dtype)
+    # without out, the bytes would come in the order of the machine
+    parts = [array[i:j] for i, j in zip(starts, stops, strict=True)]
+    return np.concatenate(parts, out=rest)
 
 
 def take_rows(data, indices):

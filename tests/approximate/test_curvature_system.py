@@ -156,3 +156,8 @@ def test_rows_of_the_largest_gradients_are_found(n_rows):
 def test_a_gradient_that_is_no_number_is_among_the_largest():
     cache = CurvatureCache(np.arange(3), gradient=torch.tensor([1.0, torch.nan, 3.0]))
     assert cache.largest_gradients(2).tolist() == [1, 2]
+    cache = CurvatureCache(
+        np.arange(5), gradient=torch.tensor([1.0, torch.nan, 3.0, torch.nan, 2.0])
+    )
+    assert cache.largest_gradients(1).tolist() == [1]
+    assert cache.largest_gradients(3).tolist() == [1, 2, 3]

@@ -135,3 +135,41 @@ def test_a_request_that_fails_leaves_it_as_it_was(fitted, monkeypatch):
         clf.forget(before.position[:2])
     assert kept_of(clf) is before
     assert np.array_equal(kept_of(clf).position, position)
+
+
+def scale_parameters(clf):
+    for value in clf.estimator_.module_.parameters():
+        value.data.mul_(0.5)  # torch does not count this as a write
+
+
+def load(clf):
+    module = clf.estimator_.module_
+    module.load_state_dict({k: v + 0.01 for k, v in module.state_dict().items()})
+
+
+def smooth_labels(clf):
+    clf.estimator_.set_params(criterion__label_smoothing=0.5)
+
+
+@pytest.mark.parametrize("change", [scale_parameters, load, smooth_labels])
+def test_a_net_that_somebody_changed_gets_curvature_of_its_own(fitted, built, change):
+    clf = copy.deepcopy(fitted).forget(trained(fitted)[:1])
+    change(clf)
+    clf.forget(trained(clf)[:1])
+    assert len(built) == 2
+    change(clf)
+    clf.influences()
+    assert len(built) == 3 - (change is smooth_labels)  # the same value again is no change
+
+
+def test_held_out_rows_leave_it_as_it_is(fitted, built):
+    clf = copy.deepcopy(fitted).forget(trained(fitted)[:1])
+    clf.forget(clf.validation_indices_[:2]).forget(trained(clf)[:1])
+    assert len(built) == 1
+
+
+def test_clear_memory_drops_it(fitted):
+    clf = copy.deepcopy(fitted).forget(trained(fitted)[:1])
+    assert clf.clear_memory() is clf
+    assert not hasattr(clf, "_curvature_cache_")
+    clf.forget(trained(clf)[:1])

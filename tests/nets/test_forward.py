@@ -235,3 +235,23 @@ def test_a_row_alone_gives_what_it_gives_in_company():
     rows = RNG.normal(size=(50, 8)).astype(np.float32)
     alone = [predict_scores(trained, row[None]) for row in rows]
     np.testing.assert_array_equal(np.concatenate(alone), predict_scores(trained, rows))
+
+
+class Channels(nn.Module):
+    """Gives its input another axis in place, as users of Conv1d do."""
+
+    def __init__(self, n_features, n_outputs, hidden):
+        super().__init__()
+        self.slide, self.out = nn.Conv1d(1, 2, 3), nn.Linear(2 * (n_features - 2), n_outputs)
+
+    def forward(self, X):
+        return self.out(torch.relu(self.slide(X.unsqueeze_(1))).flatten(1))
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 50, 5000])
+def test_an_input_that_changes_its_shape(n_rows):
+    trained, rows = net(Channels), np.resize(X, (n_rows, D))
+    before = rows.copy()
+    np.testing.assert_allclose(predict_scores(trained, rows), plain(trained, rows), atol=1e-6)
+    assert rows.shape == before.shape
+    assert np.array_equal(rows, before)

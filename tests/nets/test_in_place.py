@@ -157,3 +157,14 @@ def test_a_replaced_forward_is_called():
 )
 def test_rows_are_certain_to_stay_where_a_layer_reads_them_first(module, spares):
     assert LayerPass(module).spares_input is spares
+
+
+@pytest.mark.parametrize("name", ["", "layers", "layers.1", "layers.2"])
+def test_what_was_compiled_is_called_compiled(name):
+    module, calls = MLP(8, 3).eval(), []
+    part = module.get_submodule(name)
+    # what nn.Module.compile leaves there
+    part._compiled_call_impl = lambda *args: calls.append(1) or part._call_impl(*args)
+    with torch.no_grad():
+        assert torch.equal(LayerPass(module)(X), module(X))
+    assert len(calls) == 2

@@ -122,3 +122,35 @@ def test_tensors_with_a_graph_are_refused():
     module.last = module(torch.ones(1, 2))
     with pytest.raises(RuntimeError, match=r"leaves|graph"):
         deepcopy_module(module, {})
+
+
+def test_a_compiled_layer_runs_the_weights_of_the_copy():
+    module = nn.Sequential(nn.Linear(2, 2))
+    module[0].compile(backend="eager")
+    module.compile(backend="eager")
+    twin = deepcopy_module(module, {})
+    with torch.no_grad():
+        for value in twin.parameters():
+            value.zero_()
+        assert not twin(torch.ones(1, 2)).any()
+        assert module(torch.ones(1, 2)).any()
+
+
+class Noted(nn.Module):
+    def __init__(self, notes):
+        super().__init__()
+        self.notes = notes
+
+
+def test_empty_containers_that_parts_share_stay_shared():
+    notes, groups = {}, set()
+    twin = deepcopy_module(nn.Sequential(Noted(notes), Noted(notes), Noted(groups)), {})
+    assert twin[0].notes is twin[1].notes
+    assert twin[0].notes is not notes
+    assert twin[2].notes is not groups
+
+
+def test_a_protocol_of_an_instance_is_kept():
+    module = nn.Linear(2, 2)
+    module.__deepcopy__ = lambda memo: "its own way"
+    assert deepcopy_module(module, {}) == "its own way"

@@ -132,7 +132,15 @@ def test_frames_keep_no_names_of_rows_that_left(index):
 
 
 @pytest.mark.parametrize(
-    "array", [np.arange(40), np.arange(80.0).reshape(40, 2), np.array(["a"] * 40)]
+    "array",
+    [
+        np.arange(40),
+        np.arange(80.0).reshape(40, 2),
+        np.array(["a"] * 40),
+        np.arange(40, dtype=">i4"),  # the bytes of another machine
+        np.array(["a"] * 40, dtype=">U3"),
+        np.zeros(40, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+    ],
 )
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("indices", [[], [0], [39], [0, 1, 20, 39], list(range(3, 20))])

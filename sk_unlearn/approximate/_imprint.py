@@ -1,0 +1,59 @@
+"""What a net was when a request left it, to notice when somebody has changed it since."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sk_unlearn.utils._digest import state_digest
+
+__all__ = ["NetImprint"]
+
+
+@dataclass(frozen=True, eq=False)
+class NetImprint:
+    """Copies of a net's parameters and buffers, and a digest of its criterion.
+
+    Attributes
+    ----------
+    state : dict of str to Tensor
+    criterion : str
+    """
+
+    state: dict
+    criterion: str
+
+    @classmethod
+    def of(cls, net):
+        """The imprint of an initialised net."""
+        state = {name: value.detach().clone() for name, value in _tensors(net).items()}
+        return cls(state, _settings(net.criterion_))
+
+    def fits(self, net):
+        """Whether the net is still the same."""
+        state = _tensors(net)
+        return (
+            state.keys() == self.state.keys()
+            and all(_equal(value, self.state[name]) for name, value in state.items())
+            and self.criterion == _settings(net.criterion_)
+        )
+
+    @property
+    def nbytes(self):
+        """Memory that it holds."""
+        return sum(value.nbytes for value in self.state.values())
+
+
+def _tensors(net):
+    found = net.module_.state_dict()
+    return {name: value for name, value in found.items() if torch.is_tensor(value)}
+
+
+def _settings(criterion):
+    """Digest of a criterion with its settings, which are not in its ``state_dict``."""
+    parts = criterion.modules() if isinstance(criterion, torch.nn.Module) else [criterion]
+    return state_digest([(type(part), vars(part)) for part in parts])
+
+
+def _equal(one, other):
+    alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+    return alike and torch.equal(one, other)
