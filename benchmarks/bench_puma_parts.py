@@ -21,13 +21,17 @@ from bench_puma import requests
 from sk_unlearn import PumaClassifier, base
 from sk_unlearn.approximate import _net_estimator, _puma_base, _removal_step
 from sk_unlearn.approximate._criterion import HeldOutLoss
+from sk_unlearn.approximate._curvature_cache import CurvatureCache, KeptCurvature
 from sk_unlearn.approximate._curvature_system import CurvatureSystem
+from sk_unlearn.approximate._imprint import NetImprint
 from sk_unlearn.approximate._net_rows import NetRows
 from sk_unlearn.approximate._row_store import StoredRows
 from sk_unlearn.exceptions import RetrainAdvisedWarning
 
 PLACES = {
     "curvature of the sampled rows, preconditioner": [(_puma_base, "build_system")],
+    "rows dropped from the kept solver": [(KeptCurvature, "drop")],
+    "net as the last request left it": [(NetImprint, "fits"), (CurvatureCache, "after")],
     "solves": [(CurvatureSystem, "solve"), (CurvatureSystem, "guess_dot")],
     "criterion on the held-out rows": [
         (HeldOutLoss, "value"),
