@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from joblib import Parallel, delayed
 from scipy import stats
 
+from sk_unlearn.utils._checks._isolation import _interrupt
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng, keyed_uniform, root_seed
 
 
@@ -119,39 +120,17 @@ def test_blocks_in_threads_take_turns_and_may_be_nested():
 
 
 def test_an_interrupt_anywhere_leaves_the_turn_to_other_threads():
-    class Interrupt(BaseException):
-        pass
+    def enter():
+        with isolated_rng(0):
+            pass
 
-    def enter(stop):
-        seen = 0
-
-        def count(frame, event, argument):
-            nonlocal seen
-            seen += event == "call"
-            if seen == stop and event == "call":
-                raise Interrupt
-
-        hook = sys.unraisablehook
-        sys.unraisablehook = lambda info: None
-        sys.setprofile(count)
-        try:
-            with isolated_rng(0):
-                pass
-        except Interrupt:
-            return True
-        finally:
-            sys.setprofile(None)
-            sys.unraisablehook = hook
-        return False
-
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    stop = 1
-    while enter(stop):
-        stop += 1
-        other = threading.Thread(target=enter, args=(10**9,), daemon=True)
+    states, stop = (random.getstate(), np.random.get_state(), torch.get_rng_state()), 1
+    while _interrupt(enter, stop):
+        other = threading.Thread(target=enter, daemon=True)
         other.start()
         other.join(timeout=20)
         assert not other.is_alive(), f"the lock is still held after an interrupt at call {stop}"
+        stop += 1
     assert stop > 20
     random.setstate(states[0])
     np.random.set_state(states[1])
