@@ -17,6 +17,7 @@ from sk_unlearn.exact import _stacks, _update
 from sk_unlearn.exact._learners import StackedNetLearner
 from sk_unlearn.exact._stacks import reason_alone, size_reason
 from sk_unlearn.nets import MLP, prepare
+from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import isolated_rng
 from sk_unlearn.utils.estimator_checks import check_exact_forget
@@ -202,3 +203,18 @@ def test_size_is_what_a_lone_net_would_compute_in_vain():
         assert size_reason(net(**linear, batch_size=size)) is None
     for size in (8, 33):
         assert "262144 parameters" in size_reason(net(**linear, batch_size=size))
+
+
+class EmptiedMeanwhile(list):
+    """What a thread sees that looks just before another takes the last one."""
+
+    def __bool__(self):
+        return True
+
+
+def test_threads_may_ask_for_the_last_one_at_once():
+    kept = KeptSteps("template")
+    assert kept.template() == "template"
+    kept._templates, kept._free = EmptiedMeanwhile(), {3: EmptiedMeanwhile()}
+    assert kept.template() is None
+    assert kept.take(3) is None
