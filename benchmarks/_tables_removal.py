@@ -40,6 +40,7 @@ def exact_cost(results):
 
 def puma(results):
     aims = {"retrain": "", "first": "8 %", "next": "2 %"}
+    kinds = {"retrain": "retrained", "first": "PUMA"}
     rows = [
         (
             name,
@@ -48,7 +49,8 @@ def puma(results):
             aim,
             results[name]["forget_loss"],
             results[name]["accuracy"],
-            *kloms(results["quality"], {"retrain": "retrained"}.get(name, "PUMA")),
+            # what a later request is reached at is in the table of requests in turn
+            *(kloms(results["quality"], kinds[name]) if name in kinds else [""] * 3),
         )
         for name, aim in aims.items()
     ]
@@ -133,6 +135,7 @@ def growth(results):
 
 def puma_million(results):
     requests, accuracy, quality = results["requests"], results["accuracy"], results["quality"]
+    kinds = {"fit": "nothing", "first": "PUMA"}
     rows = [
         (
             name,
@@ -140,7 +143,7 @@ def puma_million(results):
             one["seconds"],
             one["peak_mib"] / requests["fit"]["peak_mib"],
             accuracy["before" if name == "fit" else "after"],
-            *kloms(quality, "nothing" if name == "fit" else "PUMA"),
+            *(kloms(quality, kinds[name]) if name in kinds else [""] * 3),
         )
         for name, one in requests.items()
     ]

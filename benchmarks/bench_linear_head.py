@@ -10,6 +10,7 @@ with the requests. What it was reached at: accuracy on rows never seen, and KLoM
 1 % of 2,000 rows, where tens of nets can be trained.
 
     python benchmarks/bench_linear_head.py
+    python benchmarks/bench_linear_head.py --lr 1e-3    # KLoM alone, far from the minimum
 """
 
 import argparse
@@ -107,12 +108,12 @@ def bench(name, X, y, repeats, n_retrains):
     }
 
 
-def quality_of(X, y, n_models):
-    """KLoM of one request to nets of some of the rows."""
+def quality_of(X, y, n_models, **settings):
+    """KLoM of one request to nets of some of the rows, with settings of the net."""
     chosen = np.random.RandomState(0).permutation(len(X))[: QUALITY["rows"] + QUALITY["unseen"]]
     X, y = X[chosen].astype(np.float32), y[chosen]
     return klom(
-        PumaClassifier(linear_net(X[: QUALITY["rows"]], y)),
+        PumaClassifier(linear_net(X[: QUALITY["rows"]], y).set_params(**settings)),
         X,
         y,
         forget_size=QUALITY["leaving"],
@@ -167,11 +168,21 @@ def main():
     parser.add_argument("--repeats", type=int, default=20, help="requests for one row")
     parser.add_argument("--retrains", type=int, default=5)
     parser.add_argument("--models", type=int, default=20, help="for KLoM, of each kind")
+    parser.add_argument(
+        "--lr", type=float, help="only print KLoM, of nets that learn at this rate"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore", RetrainAdvisedWarning)
     torch.set_num_threads(1)
     threadpool_limits(1)  # NumPy's products in the rival too: threads that wait count as CPU time
     datasets = pooled_images(), load_letters()
+    if options.lr:
+        for name, X, y in datasets:
+            print_klom(
+                f"{name}, learning rate {options.lr}",
+                quality_of(X, y, options.models, lr=options.lr),
+            )
+        return
     results = [bench(*data, options.repeats, options.retrains) for data in datasets]
     print_table(
         "One row leaves a linear net (CPU seconds; accuracy on rows never seen)",

@@ -12,8 +12,9 @@ __all__ = ["MLP", "default_classifier", "default_regressor"]
 # regression (diabetes) overfits beyond, so it stops earlier.
 _STEPS = {"classifier": 1500, "regressor": 500}
 _EPOCHS = (20, 100)
-# At 1e-3 a linear model stops far from its minimum (letters: accuracy .62 in place of .72; iris
-# .77, .94), where what a row does to the minimum says little about what it did to the net.
+# At 1e-3 a linear model stops far from its minimum (letters: accuracy .62 in place of .72,
+# benchmarks/bench_linear_head.py --lr), where what a row does to the minimum says little about
+# what it did to the net.
 _LINEAR_LR = 1e-2
 _BATCH = (32, 128)
 
