@@ -16,6 +16,7 @@ from sk_unlearn.exact._store import check_checkpoints, open_store
 from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
 from sk_unlearn.nets import is_net
+from sk_unlearn.nets._stacked_steps import RestingSteps
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import drop_rows
 
@@ -147,7 +148,7 @@ class BaseEnsemble(BaseExact):
     def _fit_rows(self, rows):
         self._placement_ = self._place(rows)
         self._store_ = open_store(self.checkpoints)
-        self._chains_ = {}
+        self._chains_, self._steps_ = {}, RestingSteps()
         names = np.unique(self._placement_.part).tolist()
         try:
             self._advance(names, rows, np.ones(len(rows), dtype=bool))
@@ -196,7 +197,7 @@ class BaseEnsemble(BaseExact):
     def _advance(self, names, rows, keep):
         update = self._update(names, rows, keep, self._store_)
         self._chains_ = update.train(
-            rows.X, self._store_, n_jobs=self.n_jobs, verbose=self.verbose
+            rows.X, self._store_, self._steps_, n_jobs=self.n_jobs, verbose=self.verbose
         )
         return update.cost(keep), update.solver
 
@@ -228,7 +229,8 @@ class BaseEnsemble(BaseExact):
             name: (chain.model, chain.classes, chain.steps, chain.digest, chain.summary)
             for name, chain in self._chains_.items()
         }
-        return super()._exact_state() | {"_chains_": chains, "_store_": saved}
+        content = [tensor for steps in self._steps_ for tensor in steps.memory() if tensor.any()]
+        return super()._exact_state() | {"_chains_": chains, "_store_": saved, "_steps_": content}
 
     def _model_state(self):
         # the chains' digests stand for the models: only what was trained is hashed again

@@ -151,12 +151,17 @@ class StackedNetLearner(Learner):
                 fresh = clone(self.template).initialize()
                 return read_state(fresh, rng=torch.get_rng_state())
             # of what a net is built from that can be stacked, only the module draws
-            self._trial._initialize_module()
+            self._unused._initialize_module()
             return NetState(**state, rng=torch.get_rng_state())
 
     @cached_property
-    def _trial(self):
+    def _unused(self):
         return clone(self.template)
+
+    def trial(self):
+        """An initialised net that nobody uses."""
+        with isolated_rng(0):
+            return clone(self.template).initialize()
 
     def state(self, model):
         """What a later step resumes from: schedules start again, draws are its own."""

@@ -11,17 +11,14 @@ import re
 
 import numpy as np
 import torch
-from sklearn.base import clone
 
 from sk_unlearn.exact._chain import Chain
 from sk_unlearn.nets import can_stack, is_net
 from sk_unlearn.nets._inspect import throwaway_module
 from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
 from sk_unlearn.nets._stacked_jobs import train_stacks
-from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._digest import state_digest
-from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["reason_alone", "size_reason", "train_side_by_side"]
 
@@ -87,7 +84,7 @@ def size_reason(net):
     )
 
 
-def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
+def train_side_by_side(plans, starts, X, store, resting, *, n_jobs, progress):
     """Train the steps that are left of chains whose learners share a ``stack``.
 
     Chains with as many steps left take the next one together; those with fewer wait, so
@@ -99,6 +96,8 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     starts : dict of Restart
     X : ndarray of shape (n_rows, ...)
     store : store
+    resting : RestingSteps
+        Of the ensemble, from its last request.
     n_jobs : int or None
         Stacks at a time, in threads unless joblib was told otherwise.
     progress : callable
@@ -109,8 +108,8 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     chains : dict of Chain
     """
     learner = next(iter(plans.values())).learner
-    tensors, first, template = _gathered(learner.template, plans, X)
-    kept = KeptSteps(template)
+    kept = resting.wake(learner.stack)
+    tensors, first = _gathered(kept.net(learner.trial), plans, X)
     states = {name: starts[name].state for name in plans}
     saved = {name: list(starts[name].saved) for name in plans}
     left = {name: len(plan.steps) - starts[name].n_done for name, plan in plans.items()}
@@ -134,6 +133,7 @@ def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
             for name, step in steps.items():
                 states[name] = learner.state(states[name])
                 saved[name].append(store.save(step.key, states[name]))
+    resting.lay_down(learner.stack, kept)
     return {name: _chain(plan, states[name], saved[name]) for name, plan in plans.items()}
 
 
@@ -152,15 +152,13 @@ def _chain(plan, reached, saved):
 
 
 def _gathered(net, plans, X):
-    """Rows and targets of all chains in training order, where each begins, the net asked."""
+    """Rows and targets of all chains in training order, and where each begins."""
     X = X[np.concatenate([plan.order for plan in plans.values()])]
     y = np.concatenate([plan.y for plan in plans.values()])
-    with isolated_rng(0):
-        net = clone(net).initialize()
     net.check_data(X, y)
     X, y = net.get_dataset(X, y).tensors
     first = np.cumsum([0, *(len(plan.order) for plan in plans.values())])
-    return (X, match_target(net, X, y)), dict(zip(plans, first, strict=False)), net
+    return (X, match_target(net, X, y)), dict(zip(plans, first, strict=False))
 
 
 def _made_up_rows(X, y):

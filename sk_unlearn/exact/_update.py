@@ -33,7 +33,7 @@ class Update:
     plans: dict
     starts: dict
 
-    def train(self, X, store, *, n_jobs=None, verbose=0):
+    def train(self, X, store, resting, *, n_jobs=None, verbose=0):
         """Train what is pending.
 
         Parameters
@@ -41,6 +41,8 @@ class Update:
         X : array-like of n_rows rows
             Of the ensemble.
         store : store
+        resting : RestingSteps
+            Of the ensemble.
         n_jobs : int, default=None
             Chains, or stacks of chains, at a time.
         verbose : int, default=0
@@ -63,7 +65,13 @@ class Update:
                 else:
                     chains.update(
                         train_side_by_side(
-                            plans, self.starts, X, store, n_jobs=n_jobs, progress=bar.update
+                            plans,
+                            self.starts,
+                            X,
+                            store,
+                            resting,
+                            n_jobs=n_jobs,
+                            progress=bar.update,
                         )
                     )
         return dict(sorted(chains.items()))

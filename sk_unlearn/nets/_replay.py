@@ -41,11 +41,14 @@ class Recording:
     steps : list of (callable, tuple, dict)
     result : nested list or dict of Tensor
         What the function returned; overwritten by each :meth:`repeat`.
+    written : list of Tensor
+        All that the operations write to.
     """
 
-    def __init__(self, steps, result):
+    def __init__(self, steps, result, written):
         self._steps = steps
         self.result = result
+        self.written = written
 
     def repeat(self):
         """Run the operations again, gradients being off; return ``result``."""
@@ -76,7 +79,9 @@ def record(function, *args):
     """
     with _Recorder() as recorder:
         result = function(*args)
-    return Recording([_step(*call) for call in recorder.calls], _detached(result))
+    steps = [_step(*call) for call in recorder.calls]
+    written = [tensor for call in recorder.calls for tensor in _tensors(call[-1])]
+    return Recording(steps, _detached(result), written)
 
 
 class _Recorder(TorchDispatchMode):

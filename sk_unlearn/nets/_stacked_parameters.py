@@ -50,6 +50,10 @@ class ParameterStack:
         for row, value in zip(self.buffer, values, strict=True):
             row[: self.size] = self.flat(value)
 
+    def memory(self):
+        """What the parameters and their gradients are written to."""
+        return [self.buffer] if self._gradient is None else [self.buffer, self._gradient]
+
     def flat(self, value):
         """Elements of one net's tensor in the order of the buffer."""
         return (value.mT if self.transposed else value).reshape(-1)

@@ -45,6 +45,12 @@ class StackedNets:
         for name, value in self.fixed.items():
             value.copy_(torch.stack([_tensor(self._module, state, name) for state in states]))
 
+    def memory(self):
+        """All that :meth:`load` and a step write to."""
+        return [each for stack in self.stacks.values() for each in stack.memory()] + [
+            *self.fixed.values()
+        ]
+
     def leaves(self, n_nets):
         """Trainable tensors of the first nets, by name."""
         if n_nets not in self._views:
@@ -117,6 +123,15 @@ class StackedStep:
     def read_from(self, X, y):
         """Take batches from other rows and targets, of the same shape and type."""
         self._source = X, y
+
+    def memory(self):
+        """All that a call writes to, but for the parameters."""
+        recorded = [] if self._recording is None else self._recording.written
+        return [*self._flat, self._valid, self._share, *recorded]
+
+    def release(self):
+        """Let go of the rows, and of what was told last."""
+        self._source = self._last = None
 
     def __call__(self, rows, valid, share):
         """Compute one batch.

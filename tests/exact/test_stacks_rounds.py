@@ -213,7 +213,8 @@ class EmptiedMeanwhile(list):
 
 
 def test_threads_may_ask_for_the_last_one_at_once():
-    kept = KeptSteps("template")
+    kept = KeptSteps()
+    assert kept.net(lambda: "template") == "template"
     assert kept.template() == "template"
     kept._templates, kept._free = EmptiedMeanwhile(), {3: EmptiedMeanwhile()}
     assert kept.template() is None

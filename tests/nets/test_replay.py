@@ -73,6 +73,18 @@ def test_repeated_on_new_contents(function, dtype):
                 assert torch.equal(expected, found)
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nothing_is_needed_of_what_it_wrote(function):
+    X, w = torch.randn(6, 5), torch.randn(4, 5)
+    with torch.no_grad():
+        recording = record(function, X, w)
+        expected = [each.clone() for each in leaves(recording.result)]
+        for tensor in recording.written:
+            tensor.fill_(7)
+        for found, each in zip(leaves(recording.repeat()), expected, strict=True):
+            assert torch.equal(found, each)
+
+
 def test_the_memory_stays():
     X, w = torch.ones(6, 5), torch.ones(4, 5)
     recording = record(linear, X, w)

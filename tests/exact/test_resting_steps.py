@@ -1,0 +1,163 @@
+"""Recorded steps that rest between requests: what they hold, and that they change nothing."""
+
+import copy
+import gc
+import pickle
+import types
+
+import numpy as np
+import pytest
+import torch
+from skorch import NeuralNetClassifier
+from torch import nn, optim
+
+from sk_unlearn import SisaClassifier
+from sk_unlearn.exact import _stacks
+from sk_unlearn.nets import MLP, _stacked_step, _stacked_steps
+from sk_unlearn.utils._digest import state_digest
+
+RNG = np.random.RandomState(0)
+Y = RNG.permutation(np.arange(60) % 3)
+X = (RNG.normal(size=(60, 4)) + 2 * Y[:, None]).astype(np.float32)
+
+
+def fitted(**params):
+    net = NeuralNetClassifier(
+        MLP,
+        module__n_features=4,
+        module__n_outputs=3,
+        module__hidden=(5,),
+        criterion=nn.CrossEntropyLoss,
+        optimizer=optim.Adam,
+        max_epochs=3,
+        batch_size=8,
+        train_split=None,
+        iterator_train__shuffle=True,
+        verbose=0,
+    )
+    clf = SisaClassifier(net, n_shards=3, n_slices=3, random_state=0).set_params(**params)
+    return clf.fit(X, Y)
+
+
+def reachable(obj):
+    """All objects that an object leads to, but for classes, modules and functions' globals."""
+    seen, queue = {}, [obj]
+    while queue:
+        each = queue.pop()
+        if id(each) in seen or isinstance(each, (type, types.ModuleType)):
+            continue
+        seen[id(each)] = each
+        if isinstance(each, types.FunctionType):
+            queue.extend([each.__closure__, each.__defaults__])
+        else:
+            queue.extend(gc.get_referents(each))
+    return seen.values()
+
+
+def numbers(clf):
+    """Arrays and tensors that the resting steps lead to."""
+    found = reachable(clf._steps_)
+    tensors = [each.detach().numpy() for each in found if isinstance(each, torch.Tensor)]
+    return tensors + [each for each in found if isinstance(each, np.ndarray)]
+
+
+def test_requests_use_what_was_recorded(monkeypatch):
+    clf, calls = fitted(), []
+
+    def counted(*args, record=_stacked_step.record):
+        calls.append(args)
+        return record(*args)
+
+    monkeypatch.setattr(_stacked_step, "record", counted)
+    clf.forget(0)
+    once = len(calls)
+    clf.forget(1).forget(2)
+    assert once == len(calls) == 1
+
+
+@pytest.mark.parametrize("params", [{}, {"n_jobs": 2}, {"estimator": None}])
+def test_they_change_nothing(params):
+    clf, requests = fitted(**params), ([0], [1, 2, 3], [4], [5, 40], [20])
+    for request in requests:
+        empty = copy.deepcopy(clf)
+        assert not list(empty._steps_)
+        clf.forget(request)
+        empty.forget(request)
+        assert list(clf._steps_)
+        assert state_digest(clf._exact_state()) == state_digest(empty._exact_state())
+
+
+@pytest.mark.parametrize("requests", [[], [[0]], [[0], [1, 2, 3]]])
+def test_they_hold_nothing_of_rows_or_parameters(requests):
+    clf = fitted()
+    for request in requests:
+        clf.forget(request)
+    memory = [tensor for steps in clf._steps_ for tensor in steps.memory()]
+    assert len(memory) > 10
+    assert not any(tensor.any() for tensor in memory)
+    # whatever is not zero is of an unused net: nothing of the models or the data
+    known = {value.tobytes() for value in X} | {
+        value.detach().numpy().tobytes()
+        for chain in clf._chains_.values()
+        for value in chain.model.module_.parameters()
+    }
+    for array in numbers(clf):
+        assert array.tobytes() not in known
+        if array.ndim == 2 and array.shape[1] == X.shape[1]:
+            assert not any(row.tobytes() in known for row in array)
+
+
+def test_the_search_finds_rows():
+    """The last test is not blind: it sees the rows that steps hold while they train."""
+    clf = fitted()
+    next(iter(clf._steps_))._make = lambda rows=X: rows
+    assert any(array is X for array in numbers(clf))
+
+
+def test_nothing_rests_after_an_error(monkeypatch):
+    clf, calls = fitted(), []
+
+    def broken(*args, train=_stacks.train_stacks):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train(*args)
+
+    first = int(np.flatnonzero(clf._placement_.block == 0)[0])
+    monkeypatch.setattr(_stacks, "train_stacks", broken)
+    with pytest.raises(KeyboardInterrupt):
+        clf.forget(first)
+    assert not any(tensor.any() for steps in clf._steps_ for tensor in steps.memory())
+    clf.forget(first)
+
+
+def test_copies_and_pickles_are_empty():
+    clf = fitted().forget(0)
+    for other in (copy.deepcopy(clf), pickle.loads(pickle.dumps(clf))):
+        assert list(clf._steps_)
+        assert not list(other._steps_)
+        other.forget(1)
+
+
+def test_only_so_much_rests(monkeypatch):
+    clf = fitted().forget(0)
+    narrow = min(steps.nbytes for steps in clf._steps_)
+    monkeypatch.setattr(_stacked_steps, "MAX_BYTES", narrow)
+    assert [steps.nbytes for steps in clf.forget(1)._steps_] == [narrow]
+    monkeypatch.setattr(_stacked_steps, "MAX_BYTES", narrow - 1)
+    assert not list(clf.forget(2)._steps_)
+
+
+def test_steps_of_other_settings_make_room(monkeypatch):
+    resting = _stacked_steps.RestingSteps()
+    for settings in ("a", "b", "a", "c"):
+        kept = resting.wake(settings)
+        for steps in [each for _, each in kept] or list(fitted()._steps_)[:1]:
+            kept.take(1)
+            kept.give_back(1, steps)
+        resting.lay_down(settings, kept)
+    assert list(resting._steps) == ["b", "a", "c"]
+    size = next(iter(resting)).nbytes
+    monkeypatch.setattr(_stacked_steps, "MAX_BYTES", 2 * size)
+    resting.lay_down("c", resting.wake("c"))
+    assert list(resting._steps) == ["a", "c"]
