@@ -51,7 +51,12 @@ def _tensors(net):
 def _settings(criterion):
     """Digest of a criterion with its settings, which are not in its ``state_dict``."""
     parts = criterion.modules() if isinstance(criterion, torch.nn.Module) else [criterion]
-    return state_digest([(type(part), vars(part)) for part in parts])
+    return state_digest([(type(part), _filled(vars(part))) for part in parts])
+
+
+def _filled(values):
+    """Without the empty tables of hooks and the like that every module has."""
+    return {k: v for k, v in values.items() if not isinstance(v, dict) or v}
 
 
 def _equal(one, other):

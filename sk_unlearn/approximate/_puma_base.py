@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -190,7 +191,7 @@ class BasePuma(BaseNetForget):
         for i, part in enumerate(self._progress(parts)):
             later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
             system, cache = build_system(objective, params, cache, settings, later)
-            candidates = self._candidates(cache)
+            candidates = partial(self._candidates, cache)
             params, report = removal_step(
                 objective, params, leaving.take(part), system, criterion, step, candidates
             )

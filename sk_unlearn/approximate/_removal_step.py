@@ -6,7 +6,7 @@ import torch
 
 from sk_unlearn.approximate._compensation import compensate
 from sk_unlearn.approximate._criterion import HeldOutLoss
-from sk_unlearn.approximate._curvature_system import CurvatureSystem, Objective
+from sk_unlearn.approximate._curvature_system import Objective
 from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import (
@@ -92,7 +92,7 @@ class _Reweighing:
         return 0 if self.weights is None else int(torch.count_nonzero(self.weights))
 
 
-def removal_step(objective, params, leaving, system, criterion, settings, candidates=None):
+def removal_step(objective, params, leaving, system, criterion, settings, candidates):
     """Move the parameters to where the minimum goes when rows leave.
 
     Parameters
@@ -105,8 +105,9 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         At ``params``.
     criterion : HeldOutLoss, UserCriterion or None
     settings : StepSettings
-    candidates : Tensor of int or None
-        Which retained rows may be re-weighted if the objective contains them; None means all.
+    candidates : callable
+        Asked if rows are re-weighted: returns a Tensor of int, which retained rows may be if
+        the objective contains them, or None, which means all.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     """
     model = objective.model
     measure = _measurement(objective, leaving, system, criterion)
-    losses, gradient, before, slope = measure.with_gradients(params)
+    losses, gradient, before, slope = measure.before(params)
     removed = settings.eta / objective.n_rows * gradient
     solves = []
 
@@ -128,7 +129,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         # a rough solve ranks and weighs rows well enough; the step has a solve of its own
         toward = solve(slope, min(3 * system.settings.tol, 0.5))
         harm = float(toward.double() @ removed.double())
-        return _reweigh(objective, params, system, toward, harm, settings, candidates)
+        return _reweigh(objective, params, system, toward, harm, settings, candidates())
 
     compensates = settings.compensation is not None and slope is not None
     reweighing = None
@@ -148,7 +149,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     if length > MAX_LENGTH:
         step = step * (MAX_LENGTH / length)
     moved = model.unflatten(model.flatten(params) + step)
-    losses_after, after = measure(moved)
+    losses_after, after = measure.after(moved, step)
     report = StepReport(
         n_forgotten=len(leaving),
         solves=[dict(vars(report)) for report in solves],
@@ -169,53 +170,52 @@ def _measurement(objective, leaving, system, criterion):
     if system.closed_form and isinstance(criterion, HeldOutLoss):
         joint = RowBatch(criterion.X, criterion.y).join(leaving)
         if len(joint) <= min(objective.chunk_size, objective.most_kept):
-            return _JointMeasurement(objective, system, joint, len(criterion.y))
+            return _HeadMeasurement(objective, system, joint, len(criterion.y))
     return _Measurement(objective, leaving, criterion)
 
 
 @dataclass(frozen=True)
 class _Measurement:
-    """Losses of the leaving rows, and the criterion; with the gradients of both."""
+    """Losses of the leaving rows and the criterion, before a step with the gradients of both."""
 
     objective: Objective
     leaving: RowBatch
     criterion: object
 
-    def __call__(self, params):
-        losses = self._run(row_losses, params)
-        return losses, None if self.criterion is None else self.criterion.value(params)
-
-    def with_gradients(self, params):
+    def before(self, params):
         found = self._run(losses_and_gradient, params)
         of_criterion = (None, None)
         if self.criterion is not None:
             of_criterion = self.criterion.value_and_gradient(params)
         return *found, *of_criterion
 
+    def after(self, moved, step):
+        losses = self._run(row_losses, moved)
+        return losses, None if self.criterion is None else self.criterion.value(moved)
+
     def _run(self, function, params):
         rows, size = self.leaving, self.objective.chunk_size
         return function(self.objective.model, params, rows.X, rows.y, chunk_size=size)
 
 
-@dataclass(frozen=True)
-class _JointMeasurement:
-    """The same where the criterion is a mean of row losses: its rows and the others at once."""
+class _HeadMeasurement:
+    """The same for a head whose criterion is a mean of row losses: all rows in one pass.
 
-    objective: Objective
-    system: CurvatureSystem
-    rows: RowBatch
-    n_held_out: int
+    Scores are linear in the parameters: after a step they need no other pass.
+    """
 
-    def __call__(self, params):
-        rows = self.rows
-        return self._parts(
-            row_losses(self.objective.model, params, rows.X, rows.y, chunk_size=len(rows))
-        )
+    def __init__(self, objective, system, rows, n_held_out):
+        self.objective, self.system = objective, system
+        self.rows, self.n_held_out = rows, n_held_out
 
-    def with_gradients(self, params):
-        rows, n = self.system.row_gradients(self.objective, params, self.rows), self.n_held_out
-        losses, criterion = self._parts(rows.losses)
-        return losses, rows.total(slice(n, None)), criterion, rows.total(slice(n)) / n
+    def before(self, params):
+        n = self.n_held_out
+        self._seen = self.system.row_gradients(self.objective, params, self.rows)
+        losses, criterion = self._parts(self._seen.losses)
+        return losses, self._seen.total(slice(n, None)), criterion, self._seen.total(slice(n)) / n
+
+    def after(self, moved, step):
+        return self._parts(self.objective.model.loss(self._seen.scores_after(step), self.rows.y))
 
     def _parts(self, losses):
         held_out, leaving = losses[: self.n_held_out], losses[self.n_held_out :]

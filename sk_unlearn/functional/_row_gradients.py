@@ -77,13 +77,14 @@ class RowGradients:
 
     Attributes
     ----------
+    scores : Tensor of shape (n, ...)
     losses : Tensor of shape (n,)
-        Without graph.
+        Both without graph.
     """
 
-    def __init__(self, layout, layers, inputs, slopes, losses):
+    def __init__(self, layout, layers, inputs, slopes, scores, losses):
         self._layout, self._layers, self._inputs, self._slopes = layout, layers, inputs, slopes
-        self.losses = losses
+        self.scores, self.losses = scores, losses
 
     @classmethod
     def record(
@@ -120,14 +121,20 @@ class RowGradients:
             layer.outputs(call, part)[:, 0]
             for layer, call, part in zip(layers, calls, pulled, strict=True)
         ]
-        return cls(
-            model.layout, layers, [a[:, 0].detach() for a in inputs], slopes, losses.detach()
-        )
+        inputs = [a[:, 0].detach() for a in inputs]
+        return cls(model.layout, layers, inputs, slopes, scores.detach(), losses.detach())
 
     def dot(self, v: Tensor) -> Tensor:
         """g_i . v of each row, of shape (n,), for v of shape (d,)."""
         slopes = torch.cat(self._slopes, dim=1) if len(self._slopes) > 1 else self._slopes[0]
-        return (outputs_along(self._layout, self._layers, self._inputs, v) * slopes).sum(dim=1)
+        return (self._along(v) * slopes).sum(dim=1)
+
+    def scores_after(self, step: Tensor) -> Tensor:
+        """Scores after a step of shape (d,), where the only layer gives them as its output."""
+        return self.scores + self._along(step).view_as(self.scores)
+
+    def _along(self, v: Tensor) -> Tensor:
+        return outputs_along(self._layout, self._layers, self._inputs, v)
 
     def total(self, rows: slice) -> Tensor:
         """Sum of the gradients of consecutive rows, of shape (d,)."""

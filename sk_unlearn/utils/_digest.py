@@ -12,8 +12,13 @@ _PLAIN_KINDS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = (*_PLAIN_KINDS, np.generic)
 _MOST_MARKS = 10_000  # joined before they are hashed
 _IN_NUMPY = frozenset({torch.float32, torch.float64, torch.int64})
-# wall-clock times, progress logs and the copy of the training call: not part of the model
-_NOT_STATE = {"history_", "_history", "callbacks_", "_sklearn_version", "_sklearn_output_config"}
+_NOT_STATE = {
+    # wall-clock times, progress logs and the copy of the training call: not part of the model
+    *("history_", "_history", "callbacks_", "_sklearn_version", "_sklearn_output_config"),
+    # names by which a skorch net finds its parts and its parameters: they follow from the rest
+    *("virtual_params_", "_params_to_validate", "prefixes_", "cuda_dependent_attributes_"),
+    *("_modules", "_criteria", "_optimizers"),
+}
 
 
 def state_digest(obj):
@@ -22,7 +27,8 @@ def state_digest(obj):
     Walks estimators, nets, modules, containers, arrays and tensors by value: two objects
     get the same digest if every number in them has the same bits, whatever their
     addresses, sharing of sub-objects, order of attributes or time of training. Histories
-    and callbacks of skorch nets, which hold wall-clock times, are left out.
+    and callbacks of skorch nets, which hold wall-clock times, are left out, and so are their
+    lists of names.
 
     Parameters
     ----------

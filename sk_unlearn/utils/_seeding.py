@@ -133,7 +133,7 @@ def _in_dask_task():
 
 @contextmanager
 def _isolated(seed):
-    python, legacy = random.getstate(), np.random.get_state()
+    python, legacy = random.getstate(), np.random.get_state(legacy=False)
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         try:

@@ -17,7 +17,7 @@ from sk_unlearn.approximate._curvature_system import (
 )
 from sk_unlearn.approximate._removal_step import (
     StepSettings,
-    _JointMeasurement,
+    _HeadMeasurement,
     _Measurement,
     _measurement,
     removal_step,
@@ -101,7 +101,7 @@ def test_compensation_is_the_same_with_gradients_by_layers_and_by_passes(objecti
         seen = system.row_gradients(limited, params, objective.rows.take(candidates))
         assert (seen is None) == (most_kept < N_ROWS)
         moved, report = removal_step(
-            limited, params, leaving, system, criterion, settings, candidates
+            limited, params, leaving, system, criterion, settings, lambda: candidates
         )
         assert report.n_weighted
         steps[most_kept] = objective.model.flatten(moved)
@@ -129,19 +129,23 @@ def test_rows_measured_together_measure_as_they_do_apart(objective, bias):
     leaving, system = objective.rows.take([7, 8, 9]), built(linear, objective.rows.take([]))
     together = _measurement(linear, leaving, system, criterion)
     apart = _Measurement(linear, leaving, criterion)
-    assert isinstance(together, _JointMeasurement)
+    assert isinstance(together, _HeadMeasurement)
     params = model.parameters()
-    for found, expected in zip(
-        together.with_gradients(params), apart.with_gradients(params), strict=True
+    for found, expected in zip(together.before(params), apart.before(params), strict=True):
+        torch.testing.assert_close(found, expected)
+    step = torch.randn(model.n_parameters, dtype=torch.float64)
+    moved = model.unflatten(model.flatten(params) + step)
+    after = apart.after(moved, step)
+    for found, expected, unmoved in zip(
+        together.after(moved, step), after, apart.before(params)[::2], strict=True
     ):
         torch.testing.assert_close(found, expected)
-    for found, expected in zip(together(params), apart(params), strict=True):
-        torch.testing.assert_close(found, expected)
+        assert np.abs(np.asarray(expected) - np.asarray(unmoved)).min() > 1e-3
     # too many rows for one pass, no criterion, or one of the user's: apart
     few = replace(linear, chunk_size=7)
     assert isinstance(_measurement(few, leaving, system, criterion), _Measurement)
     assert isinstance(_measurement(linear, leaving, system, None), _Measurement)
-    assert _Measurement(linear, leaving, None)(params)[1] is None
+    assert _Measurement(linear, leaving, None).after(params, step)[1] is None
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 6])
