@@ -22,6 +22,7 @@ ESTIMATORS = {
     "SISA": SisaClassifier(),
     "ARCANE": ArcaneEnsembleClassifier(),
     "PUMA": PumaClassifier(),
+    "PUMA, damping fixed": PumaClassifier(adaptive_damping=False),
 }
 
 

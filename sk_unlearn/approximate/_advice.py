@@ -9,6 +9,10 @@ MAX_STEP_RATIO = 0.1
 # Share of the criterion by which its actual change may miss the predicted one.
 MAX_SURPRISE = 0.5
 
+# By which damping may have been raised: once is common, for random rows of digits too
+# (benchmarks/bench_adaptive_damping.py).
+MAX_DAMPING_FACTOR = 5.0
+
 
 def advice(reports):
     """Reasons to retrain instead, for the user.
@@ -54,4 +58,10 @@ def advice(reports):
                 f"{report.criterion_before:.3g})"
             )
             break
+    factor = max(report.damping_factor for report in reports)
+    if factor > MAX_DAMPING_FACTOR:
+        messages.append(
+            f"damping had to be raised by a factor of {factor:.3g} for a step along which the net "
+            "is nearly linear, and which removes less: forget fewer rows at once"
+        )
     return tuple(f"Retraining is advised: {message}." for message in messages)

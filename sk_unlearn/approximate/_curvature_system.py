@@ -116,6 +116,9 @@ class _ParameterSpace:
     def guess_dot(self, a, b):
         return torch.dot(a, self.preconditioner(b))
 
+    def damped(self, more):
+        return replace(self, ridge=self.ridge + more)
+
 
 @dataclass(frozen=True)
 class CurvatureSystem:
@@ -138,6 +141,10 @@ class CurvatureSystem:
     def guess_dot(self, a, b):
         """Inner product of a with a first approximation to the solution for b."""
         return self.space.guess_dot(a, b)
+
+    def damped(self, more):
+        """The system with more added to the diagonal."""
+        return replace(self, space=self.space.damped(more))
 
     @property
     def closed_form(self):

@@ -24,7 +24,8 @@ from sk_unlearn.approximate._influences import influences_on
 from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.approximate._puma_cost import puma_cost
-from sk_unlearn.approximate._removal_step import StepSettings, removal_step
+from sk_unlearn.approximate._removal_step import StepSettings
+from sk_unlearn.approximate._trusted_step import trusted_step
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import rows_per_chunk
@@ -57,6 +58,7 @@ class BasePuma(BaseNetForget):
         "strict": ["boolean"],
         "curvature": [StrOptions(set(OPERATORS))],
         "damping": [Interval(Real, 0, None, closed="neither")],
+        "adaptive_damping": ["boolean"],
         "n_curvature_rows": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -81,6 +83,7 @@ class BasePuma(BaseNetForget):
         strict=False,
         curvature="gauss_newton",
         damping=1e-3,
+        adaptive_damping=True,
         n_curvature_rows=300,
         tol=1e-1,
         max_products=100,
@@ -100,6 +103,7 @@ class BasePuma(BaseNetForget):
         self.strict = strict
         self.curvature = curvature
         self.damping = damping
+        self.adaptive_damping = adaptive_damping
         self.n_curvature_rows = n_curvature_rows
         self.tol = tol
         self.max_products = max_products
@@ -185,14 +189,21 @@ class BasePuma(BaseNetForget):
         if cache.kept is not None:
             kept = cache.kept.drop(objective.model, params, leaving, position)
             cache = replace(cache, kept=kept)
-        step = StepSettings(self.eta, self.compensation, self.max_weight, self.strict)
+        step = StepSettings(
+            self.eta,
+            self.compensation,
+            self.max_weight,
+            self.strict,
+            self.damping,
+            self.adaptive_damping,
+        )
         parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
         for i, part in enumerate(self._progress(parts)):
             later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
             system, cache = build_system(objective, params, cache, settings, later)
             candidates = partial(self._candidates, cache)
-            params, report = removal_step(
+            params, report = trusted_step(
                 objective, params, leaving.take(part), system, criterion, step, candidates
             )
             reports.append(report)

@@ -32,6 +32,8 @@ class StepSettings:
     compensation: str | None = None
     max_weight: float = 1.0
     strict: bool = False
+    damping: float = 1e-3
+    adaptive_damping: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class StepReport:
     criterion_change_predicted : float or None
         To first order.
     forget_loss_before, forget_loss : float
+    nonlinearity : float or None
+        How far the scores are from moving in a straight line, as a share of how far they would
+        move in one; None where that was not looked at.
+    damping_factor : float
+        By which damping was raised until the step was straight enough.
     """
 
     n_forgotten: int
@@ -68,6 +75,8 @@ class StepReport:
     criterion_change_predicted: float | None
     forget_loss_before: float
     forget_loss: float
+    nonlinearity: float | None = None
+    damping_factor: float = 1.0
 
     @property
     def n_products(self):
@@ -92,7 +101,7 @@ class _Reweighing:
         return 0 if self.weights is None else int(torch.count_nonzero(self.weights))
 
 
-def removal_step(objective, params, leaving, system, criterion, settings, candidates):
+def removal_step(objective, params, leaving, system, criterion, settings, candidates=None):
     """Move the parameters to where the minimum goes when rows leave.
 
     Parameters
@@ -105,9 +114,9 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         At ``params``.
     criterion : HeldOutLoss, UserCriterion or None
     settings : StepSettings
-    candidates : callable
+    candidates : callable, default=None
         Asked if rows are re-weighted: returns a Tensor of int, which retained rows may be if
-        the objective contains them, or None, which means all.
+        the objective contains them. None, or to return it, means all.
 
     Returns
     -------
@@ -129,7 +138,8 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         # a rough solve ranks and weighs rows well enough; the step has a solve of its own
         toward = solve(slope, min(3 * system.settings.tol, 0.5))
         harm = float(toward.double() @ removed.double())
-        return _reweigh(objective, params, system, toward, harm, settings, candidates())
+        among = None if candidates is None else candidates()
+        return _reweigh(objective, params, system, toward, harm, settings, among)
 
     compensates = settings.compensation is not None and slope is not None
     reweighing = None

@@ -161,6 +161,12 @@ class HeadCurvature:
             message = f"relative residual {residual:.3g} of the closed form: raise the damping."
         return x.to(b), SolverReport(residual <= tol, residual, 0, tol, message, (residual,))
 
+    def damped(self, more: float) -> HeadCurvature:
+        """The solver with more added to the diagonal."""
+        matrix = self.matrix.clone()
+        matrix.diagonal().add_(more)
+        return replace(self, matrix=matrix, inverse=_inverse(matrix))
+
     def guess_dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product of a with the solution for b."""
         return torch.dot(a, (self.inverse @ b.double()).to(a))

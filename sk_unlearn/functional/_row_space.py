@@ -86,7 +86,8 @@ class RowSpace:
         self._slopes_t = self._slopes.mT.contiguous()
         self._grams = [a @ a.T for a in inputs]
         self._known: list[tuple[Tensor, int, Tensor]] = []
-        self._factorise(n_columns, seed)
+        self._sample = n_columns, seed
+        self._factorise()
 
     @classmethod
     def build(
@@ -197,6 +198,13 @@ class RowSpace:
         )
         return span.vector(found), report
 
+    def damped(self, more: float) -> RowSpace:
+        """The solver with more damping."""
+        rest = copy.copy(self)
+        rest._damping, rest._known = self._damping + more, []
+        rest._factorise()
+        return rest
+
     def guess_dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product of a with P^{-1} b, a first approximation to the solution."""
         images = [self._image(v) for v in (a, b)]
@@ -238,11 +246,12 @@ class RowSpace:
         u = u.view(len(self._slopes), 1, -1)
         return (u @ self._slopes)[:, 0].split(self._widths, dim=1)
 
-    def _factorise(self, n_columns: int, seed: int) -> None:
+    def _factorise(self) -> None:
         """Sample columns by their size and factor damping I + their inner products."""
         slopes = self._slopes.split(self._widths, dim=2)
         pairs = list(zip(self._grams, slopes, strict=True))
         sizes = sum(s.square().sum(2) * gram.diagonal()[:, None] for gram, s in pairs)
+        n_columns, seed = self._sample
         probabilities = inclusion_probabilities(sizes.double().cpu().flatten(), n_columns)
         picked = systematic_sample(probabilities, seed)
         self.n_columns = len(picked)

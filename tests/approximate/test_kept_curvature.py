@@ -130,7 +130,7 @@ def test_a_request_that_fails_leaves_it_as_it_was(fitted, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("sk_unlearn.approximate._puma_base.removal_step", broken)
+    monkeypatch.setattr("sk_unlearn.approximate._trusted_step.removal_step", broken)
     with pytest.raises(RuntimeError, match="planted"):
         clf.forget(before.position[:2])
     assert kept_of(clf) is before
