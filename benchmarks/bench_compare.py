@@ -22,7 +22,6 @@ ESTIMATORS = {
     "SISA": SisaClassifier(),
     "ARCANE": ArcaneEnsembleClassifier(),
     "PUMA": PumaClassifier(),
-    "PUMA, damping fixed": PumaClassifier(adaptive_damping=False),
 }
 
 

@@ -20,7 +20,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     Guarantee: approximate. How well it forgot has to be measured. Cost: one curvature
     solve on ``n_curvature_rows`` rows, or three where harm has to be compensated, and one
     forward pass over all retained rows in the first request; "l2" adds a forward-mode
-    pass over them.
+    pass over them. Each time that damping is raised adds as many solves.
 
     Parameters
     ----------
@@ -43,6 +43,9 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         indefinite, and the solve stops.
     damping : float, default=1e-3
         :math:`\gamma`. Larger takes shorter, safer steps that remove less.
+    adaptive_damping : bool, default=True
+        Whether to raise ``damping``, by factors of the root of 10, until the net is nearly
+        linear along the step.
     n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
         Rows are drawn with probability proportional to their own curvature, weighted
@@ -97,8 +100,9 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     Warns
     -----
     RetrainAdvisedWarning
-        If the step is too long, the criterion changed otherwise than predicted, the harm
-        could not be compensated or a solve did not converge.
+        If the step is too long, damping had to be raised more than fivefold, the criterion
+        changed otherwise than predicted, the harm could not be compensated or a solve did not
+        converge.
 
     See Also
     --------
@@ -107,8 +111,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     Notes
     -----
     Ours, not the paper's: Gauss-Newton curvature of the retained rows by preconditioned
-    conjugate gradients, importance-sampled curvature rows, the bound on the weights, the
-    warnings. BatchNorm statistics are not moved and keep a trace of the forgotten rows.
+    conjugate gradients, importance-sampled curvature rows, damping that adapts to the step, the
+    bound on the weights, the warnings. BatchNorm statistics are not moved and keep a trace of the forgotten rows.
     A forgotten class leaves ``classes_``; the weights of its output stay in the net.
     :math:`N` stays the number of rows trained on in ``fit``, so that requests in turn add
     up to one request. "l1" looks for compensation among the ``n_curvature_rows`` rows of
@@ -198,6 +202,8 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         The exact Hessian is for convex nets (linear models).
     damping : float, default=1e-3
         Larger takes shorter, safer steps that remove less.
+    adaptive_damping : bool, default=True
+        Whether to raise ``damping`` until the net is nearly linear along the step.
     n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
     tol : float, default=0.1
