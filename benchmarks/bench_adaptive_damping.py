@@ -130,7 +130,7 @@ def main():
             "dampings": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
         },
         models={"type": int, "default": 8, "help": "of each kind"},
-        requests={"nargs": "*", "default": ["random 1 %", "mislabelled 5 %"], "choices": REQUESTS},
+        requests={"nargs": "*", "default": ["mislabelled 5 %"], "choices": REQUESTS},
         dampings={"nargs": "*", "type": float, "default": [1e-3, 1e-2]},
     )
     torch.set_num_threads(1)
