@@ -1,5 +1,7 @@
 """When the measurements of a step say that a linear step was not enough."""
 
+from sk_unlearn.approximate._trusted_step import MAX_NONLINEARITY
+
 __all__ = ["advice"]
 
 # In benchmarks/bench_puma_quality.py random rows take steps of at most 0.09, mislabelled ones,
@@ -59,9 +61,15 @@ def advice(reports):
             )
             break
     factor = max(report.damping_factor for report in reports)
-    if factor > MAX_DAMPING_FACTOR:
+    straight = all((r.nonlinearity or 0) <= MAX_NONLINEARITY for r in reports if r.attempts)
+    if factor > MAX_DAMPING_FACTOR and straight:
         messages.append(
             f"damping had to be raised by a factor of {factor:.3g} for a step along which the net "
             "is nearly linear, and which removes less: forget fewer rows at once"
+        )
+    if not straight and factor > 1:
+        messages.append(
+            "the net is not nearly linear along the step, although damping was raised by a factor "
+            f"of {factor:.3g}: forget fewer rows at once"
         )
     return tuple(f"Retraining is advised: {message}." for message in messages)

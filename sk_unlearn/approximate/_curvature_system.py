@@ -1,6 +1,6 @@
 """The linear system behind a removal step: curvature of sampled rows, damped."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -98,8 +98,13 @@ class _ParameterSpace:
     """Solver of ``(H + diag(ridge)) x = b`` for any net, curvature and tolerance."""
 
     operator: object
-    preconditioner: object
+    invert: object  # makes the preconditioner for a ridge
     ridge: torch.Tensor
+    preconditioner: object = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "preconditioner", self.invert(self.ridge))
+
     layers = ()  # what it does not know of the net: single rows' gradients by layers
 
     def solve(self, b, *, tol, max_products):
@@ -229,11 +234,13 @@ def _parameter_space(objective, batch, settings):
     n_rows, ridge = len(batch[2]), objective.ridge
     fits = n_rows <= objective.most_kept
     chunk_size = max(1, (objective.most_kept if fits else objective.chunk_size) // LINEARISED)
-    inverse = SampledPreconditioner(
-        *batch, **_preconditioning(n_rows, ridge), chunk_size=chunk_size
-    )
+
+    def invert(ridge):
+        options = _preconditioning(n_rows, ridge)
+        return SampledPreconditioner(*batch, **options, chunk_size=chunk_size)
+
     operator = OPERATORS[settings.curvature](*batch, chunk_size=chunk_size, keep_graph=fits)
-    return _ParameterSpace(operator, inverse, ridge)
+    return _ParameterSpace(operator, invert, ridge)
 
 
 def _preconditioning(n_rows, ridge):

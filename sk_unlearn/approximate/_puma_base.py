@@ -25,7 +25,7 @@ from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import StepSettings
-from sk_unlearn.approximate._trusted_step import trusted_step
+from sk_unlearn.approximate._trusted_step import looked_at, trusted_step
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import rows_per_chunk
@@ -189,14 +189,8 @@ class BasePuma(BaseNetForget):
         if cache.kept is not None:
             kept = cache.kept.drop(objective.model, params, leaving, position)
             cache = replace(cache, kept=kept)
-        step = StepSettings(
-            self.eta,
-            self.compensation,
-            self.max_weight,
-            self.strict,
-            self.damping,
-            self.adaptive_damping,
-        )
+        names = StepSettings.__dataclass_fields__
+        step = StepSettings(**{name: getattr(self, name) for name in names})
         parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
         for i, part in enumerate(self._progress(parts)):
@@ -212,7 +206,14 @@ class BasePuma(BaseNetForget):
             cache = replace(cache, kept=replace(cache.kept, moved=moved))
         at_once = None if self.chunk_size else (objective.chunk_size, objective.most_kept)
         self._curvature_cache_ = replace(cache, rows_at_once=at_once)
-        cost = self._cost([r.n_products for r in reports], n_hit, len(leaving))
+        n_looks = sum(len(r.attempts) for r in reports if r.nonlinearity is not None)
+        cost = self._cost(
+            [n_products for report in reports for n_products in report.attempts],
+            n_hit,
+            len(leaving),
+            n_measured=sum(len(report.attempts) * report.n_forgotten for report in reports),
+            n_looked_at=n_looks * len(looked_at(objective)),
+        )
         solver = {"steps": [report.to_dict() for report in reports]}
         return params, Removal(cost, solver, self._advise(reports))
 
@@ -224,7 +225,7 @@ class BasePuma(BaseNetForget):
         products = [n_solves * _PREVIEW_PRODUCTS] * n_steps
         return self._cost(products, len(hit), n_leaving, gone=n_leaving)
 
-    def _cost(self, products, n_hit, n_leaving, gone=0):
+    def _cost(self, products, n_hit, n_leaving, gone=0, **counts):
         n_trained = self._n_trained - gone
         n_sampled = self._n_sampled(n_trained)
         n_candidates = {None: 0, "l1": n_sampled, "l2": len(self._trained_) - gone}
@@ -237,6 +238,7 @@ class BasePuma(BaseNetForget):
             n_sampled=n_sampled,
             n_candidates=n_candidates[self.compensation],
             max_epochs=self.estimator_.max_epochs,
+            **counts,
         )
 
     def _n_sampled(self, n_trained):

@@ -8,7 +8,17 @@ FORWARD = 1 / 3  # of a gradient pass, as is usual
 
 
 def puma_cost(
-    products, *, n_hit, n_leaving, n_trained, n_held_out, n_sampled, n_candidates, max_epochs
+    products,
+    *,
+    n_hit,
+    n_leaving,
+    n_trained,
+    n_held_out,
+    n_sampled,
+    n_candidates,
+    max_epochs,
+    n_measured=None,
+    n_looked_at=0,
 ):
     """Count passes over rows.
 
@@ -18,7 +28,7 @@ def puma_cost(
     Parameters
     ----------
     products : list of int
-        Products with the curvature in each step.
+        Products with the curvature in each step, or attempt at one.
     n_hit : int
         Rows that leave, those that were held out of training included.
     n_leaving : int
@@ -31,6 +41,10 @@ def puma_cost(
         Rows considered for compensation in each step.
     max_epochs : int
         Of the net's training, one gradient pass each.
+    n_measured : int, default=None
+        Rows that leave, by how often their losses were measured; None means once.
+    n_looked_at : int, default=0
+        Rows that nonlinearity was measured on, by how often.
 
     Returns
     -------
@@ -38,7 +52,9 @@ def puma_cost(
     """
     n_steps = len(products)
     row_passes = 2 * sum(products) * n_sampled
-    row_passes += (1 + 2 * FORWARD) * (n_leaving + n_steps * n_held_out)
+    n_measured = n_leaving if n_measured is None else n_measured
+    row_passes += (1 + 2 * FORWARD) * (n_measured + n_steps * n_held_out)
+    row_passes += 3 * FORWARD * n_looked_at
     row_passes += n_steps * n_candidates
     if n_sampled < n_trained:
         row_passes += FORWARD * n_trained

@@ -32,7 +32,6 @@ class StepSettings:
     compensation: str | None = None
     max_weight: float = 1.0
     strict: bool = False
-    damping: float = 1e-3
     adaptive_damping: bool = False
 
 
@@ -44,6 +43,7 @@ class StepReport:
     ----------
     n_forgotten : int
     solves : list of SolverReport, as dicts
+        Of the attempt that was taken.
     damage : float or None
         Predicted change of the criterion by plain removal; None without a criterion.
     n_weighted : int
@@ -61,7 +61,9 @@ class StepReport:
         How far the scores are from moving in a straight line, as a share of how far they would
         move in one; None where that was not looked at.
     damping_factor : float
-        By which damping was raised until the step was straight enough.
+        By which damping, weight decay included, was raised so that the step is straight enough.
+    attempts : tuple of int
+        Products of each attempt; there are several where damping was raised.
     """
 
     n_forgotten: int
@@ -77,10 +79,11 @@ class StepReport:
     forget_loss: float
     nonlinearity: float | None = None
     damping_factor: float = 1.0
+    attempts: tuple = ()
 
     @property
     def n_products(self):
-        """Curvature products of all solves."""
+        """Curvature products of the solves."""
         return sum(solve["n_products"] for solve in self.solves)
 
     def to_dict(self):

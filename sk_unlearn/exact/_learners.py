@@ -151,14 +151,14 @@ class StackedNetLearner(Learner):
                 fresh = clone(self.template).initialize()
                 return read_state(fresh, rng=torch.get_rng_state())
             # of what a net is built from that can be stacked, only the module draws
-            self._unused._initialize_module()
+            self._drawer._initialize_module()
             return NetState(**state, rng=torch.get_rng_state())
 
     @cached_property
-    def _unused(self):
+    def _drawer(self):
         return clone(self.template)
 
-    def trial(self):
+    def fresh_net(self):
         """An initialised net that nobody uses."""
         with isolated_rng(0):
             return clone(self.template).initialize()

@@ -17,6 +17,7 @@ from sk_unlearn.nets import can_stack, is_net
 from sk_unlearn.nets._inspect import throwaway_module
 from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
 from sk_unlearn.nets._stacked_jobs import train_stacks
+from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._digest import state_digest
 
@@ -84,7 +85,7 @@ def size_reason(net):
     )
 
 
-def train_side_by_side(plans, starts, X, store, resting, *, n_jobs, progress):
+def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress):
     """Train the steps that are left of chains whose learners share a ``stack``.
 
     Chains with as many steps left take the next one together; those with fewer wait, so
@@ -96,8 +97,8 @@ def train_side_by_side(plans, starts, X, store, resting, *, n_jobs, progress):
     starts : dict of Restart
     X : ndarray of shape (n_rows, ...)
     store : store
-    resting : RestingSteps
-        Of the ensemble, from its last request.
+    resting : iterable of (int, StackedSteps), default=()
+        That were recorded for nets of these settings.
     n_jobs : int or None
         Stacks at a time, in threads unless joblib was told otherwise.
     progress : callable
@@ -106,10 +107,13 @@ def train_side_by_side(plans, starts, X, store, resting, *, n_jobs, progress):
     Returns
     -------
     chains : dict of Chain
+    kept : KeptSteps
+        What was recorded; they hold parameters and rows.
     """
     learner = next(iter(plans.values())).learner
-    kept = resting.wake(learner.stack)
-    tensors, first = _gathered(kept.net(learner.trial), plans, X)
+    net = learner.fresh_net()
+    tensors, first = _gathered(net, plans, X)
+    kept = KeptSteps(net, resting)
     states = {name: starts[name].state for name in plans}
     saved = {name: list(starts[name].saved) for name in plans}
     left = {name: len(plan.steps) - starts[name].n_done for name, plan in plans.items()}
@@ -133,8 +137,7 @@ def train_side_by_side(plans, starts, X, store, resting, *, n_jobs, progress):
             for name, step in steps.items():
                 states[name] = learner.state(states[name])
                 saved[name].append(store.save(step.key, states[name]))
-    resting.lay_down(learner.stack, kept)
-    return {name: _chain(plan, states[name], saved[name]) for name, plan in plans.items()}
+    return {name: _chain(plan, states[name], saved[name]) for name, plan in plans.items()}, kept
 
 
 def _by_epochs(steps):

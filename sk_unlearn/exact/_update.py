@@ -57,23 +57,18 @@ class Update:
             groups.setdefault(plan.learner.stack, {})[name] = plan
         total = sum(map(len, self._redone()))
         options = {"desc": "training", "unit": "step", "leave": False}
-        chains = dict(self.chains)
+        chains, awake, used = dict(self.chains), resting.wake(), {}
         with tqdm(total=total, disable=not verbose, **options) as bar:
             for stack, plans in groups.items():
                 if stack is None:
                     chains.update(self._train_alone(plans, X, store, n_jobs, bar))
-                else:
-                    chains.update(
-                        train_side_by_side(
-                            plans,
-                            self.starts,
-                            X,
-                            store,
-                            resting,
-                            n_jobs=n_jobs,
-                            progress=bar.update,
-                        )
-                    )
+                    continue
+                at_once = {"n_jobs": n_jobs, "progress": bar.update}
+                trained, used[stack] = train_side_by_side(
+                    plans, self.starts, X, store, awake.get(stack, ()), **at_once
+                )
+                chains.update(trained)
+        resting.lay_down(used)
         return dict(sorted(chains.items()))
 
     def _train_alone(self, plans, X, store, n_jobs, bar):

@@ -161,12 +161,6 @@ class HeadCurvature:
             message = f"relative residual {residual:.3g} of the closed form: raise the damping."
         return x.to(b), SolverReport(residual <= tol, residual, 0, tol, message, (residual,))
 
-    def damped(self, more: float) -> HeadCurvature:
-        """The solver with more added to the diagonal."""
-        matrix = self.matrix.clone()
-        matrix.diagonal().add_(more)
-        return replace(self, matrix=matrix, inverse=_inverse(matrix))
-
     def guess_dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product of a with the solution for b."""
         return torch.dot(a, (self.inverse @ b.double()).to(a))
@@ -213,6 +207,7 @@ def _scores_and_inputs(model, params, X, layers):
     scores, _, (call,) = record_layers(model, params, X, layers)
     inputs = layers[0].inputs(call)
     same = scores.data_ptr() == call.output.data_ptr() and scores.numel() == call.output.numel()
+    same = same and scores.is_contiguous()  # in the order of the layer's outputs
     return scores, inputs[:, 0] if same and inputs.shape[1] == 1 else None
 
 

@@ -201,7 +201,7 @@ class RowSpace:
     def damped(self, more: float) -> RowSpace:
         """The solver with more damping."""
         rest = copy.copy(self)
-        rest._damping, rest._known = self._damping + more, []
+        rest._damping = self._damping + more
         rest._factorise()
         return rest
 

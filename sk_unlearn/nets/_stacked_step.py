@@ -34,7 +34,7 @@ class StackedNets:
             for name in named
             if name not in trainable
         }
-        self._module, self._first_name = module, first_names(module)
+        self.module, self._first_name = module, first_names(module)
         self._views = {}
         self._forward = vmap(lambda tensors, X: functional_call(module, tensors, (X,)))
 
@@ -43,7 +43,7 @@ class StackedNets:
         for name, stack in self.stacks.items():
             stack.load([state.tensors[name] for state in states])
         for name, value in self.fixed.items():
-            value.copy_(torch.stack([_tensor(self._module, state, name) for state in states]))
+            value.copy_(torch.stack([_tensor(self.module, state, name) for state in states]))
 
     def memory(self):
         """All that :meth:`load` and a step write to."""

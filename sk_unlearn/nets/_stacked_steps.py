@@ -10,6 +10,8 @@ __all__ = ["KeptSteps", "RestingSteps", "StackedSteps"]
 
 # What rests between requests, at most.
 MAX_BYTES = 2**22
+# Where modules come from whose forward pass is known.
+_KNOWN = ("torch.nn.modules.", "sk_unlearn.nets.")
 
 
 class StackedSteps:
@@ -69,9 +71,21 @@ class StackedSteps:
         """Size of :meth:`memory`."""
         return sum(tensor.nbytes for tensor in self.memory())
 
+    @property
+    def may_rest(self):
+        """Whether nobody else can know the memory of what was recorded.
+
+        Layers of torch's and nets of this package compute and keep nothing. A module of somebody
+        else may keep a tensor that was made while it was recorded, or write to one of its own.
+        """
+        return all(
+            type(part).__module__.startswith(_KNOWN) and not part._forward_hooks
+            for part in self.nets.module.modules()
+        )
+
     def rest(self):
-        """Forget states and rows; what was recorded stays."""
-        self._make = None
+        """Forget states, rows and the net; what was recorded stays."""
+        self._make = self.net = None
         for step in self._steps.values():
             step.release()
         for tensor in self.memory():
@@ -81,17 +95,21 @@ class StackedSteps:
 class KeptSteps:
     """Steps of nets of the same settings, handed from one call of a request to the next.
 
-    They hold parameters and the rows of their last batch. A copy in another process is empty.
+    A copy in another process is empty.
 
     Parameters
     ----------
+    net : skorch.NeuralNet, default=None
+        Initialised net of these settings that nobody uses.
     steps : iterable of (int, StackedSteps), default=()
-        Numbers of nets, and steps that nobody uses.
+        Numbers of nets, and steps that rest.
     """
 
-    def __init__(self, steps=()):
-        self._free, self._templates = {}, []
+    def __init__(self, net=None, steps=()):
+        self._templates = [] if net is None else [net]
+        self._free = {}
         for n_nets, each in steps:
+            each.net = net
             self.give_back(n_nets, each)
 
     def __reduce__(self):
@@ -102,28 +120,11 @@ class KeptSteps:
         return iter([(n, each) for n in sorted(self._free) for each in self._free[n]])
 
     def template(self):
-        """An initialised net of :meth:`net` that steps can be made with, once, or None."""
+        """The net, handed out once, for the first steps that are made; or None."""
         try:  # threads of a request ask at the same time
             return self._templates.pop()
         except IndexError:
             return None
-
-    def net(self, make):
-        """An initialised net of these settings, for use before any call.
-
-        Parameters
-        ----------
-        make : callable
-            Returns one where there is none.
-
-        Returns
-        -------
-        net : skorch.NeuralNet
-        """
-        for _, steps in self:
-            return steps.net
-        self._templates.append(make())
-        return self._templates[0]
 
     def take(self, n_nets):
         """Steps of a stack of so many nets that nobody uses, or None."""
@@ -141,7 +142,7 @@ class RestingSteps:
     """Recorded steps between requests, without anything of parameters or rows.
 
     Recording a step takes as long as some twenty of them, and a request often trains a few
-    dozen. Copies and pickles are empty.
+    dozen. Those of the last request are kept. Copies and pickles are empty.
     """
 
     def __init__(self):
@@ -150,41 +151,35 @@ class RestingSteps:
     def __reduce__(self):
         return RestingSteps, ()
 
-    def wake(self, settings):
-        """Hand over the steps for nets of some settings.
-
-        Parameters
-        ----------
-        settings : hashable
-            Names all that the nets are built from.
+    def wake(self):
+        """Hand over all steps.
 
         Returns
         -------
-        kept : KeptSteps
+        steps : dict of list of (int, StackedSteps)
+            By the settings that they were laid down for.
         """
-        return KeptSteps(self._steps.pop(settings, ()))
+        steps, self._steps = self._steps, {}
+        return steps
 
-    def lay_down(self, settings, kept):
+    def lay_down(self, used):
         """Take steps back, as many as fit, the narrow ones first.
 
         Parameters
         ----------
-        settings : hashable
-        kept : KeptSteps
+        used : dict of KeptSteps
+            By whatever names all that their nets are built from.
         """
-        resting, left = [], MAX_BYTES
-        for n_nets, steps in kept:
-            left -= steps.nbytes
-            if left < 0:
-                break
-            steps.rest()
-            resting.append((n_nets, steps))
-        others = [(key, each) for key, each in self._steps.items() if key != settings]
-        for key, each in reversed(others):  # the last used first
-            left -= sum(steps.nbytes for _, steps in each)
-            if left < 0:
-                others.remove((key, each))
-        self._steps = dict([*others, (settings, resting)])
+        resting, left = {}, MAX_BYTES
+        for settings, kept in used.items():
+            for n_nets, steps in kept:
+                left -= steps.nbytes
+                if left < 0:
+                    break
+                if steps.may_rest:
+                    steps.rest()
+                    resting.setdefault(settings, []).append((n_nets, steps))
+        self._steps = resting
 
     def __iter__(self):
         """All that rest here."""

@@ -12,10 +12,10 @@ _PLAIN_KINDS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = (*_PLAIN_KINDS, np.generic)
 _MOST_MARKS = 10_000  # joined before they are hashed
 _IN_NUMPY = frozenset({torch.float32, torch.float64, torch.int64})
-_NOT_STATE = {
-    # wall-clock times, progress logs and the copy of the training call: not part of the model
-    *("history_", "_history", "callbacks_", "_sklearn_version", "_sklearn_output_config"),
-    # names by which a skorch net finds its parts and its parameters: they follow from the rest
+# wall-clock times, progress logs and the copy of the training call: not part of the model
+_NOT_STATE = {"history_", "_history", "callbacks_", "_sklearn_version", "_sklearn_output_config"}
+# names by which a skorch net finds its parts and its parameters: they follow from the rest
+_NAMES_IN_NETS = {
     *("virtual_params_", "_params_to_validate", "prefixes_", "cuda_dependent_attributes_"),
     *("_modules", "_criteria", "_optimizers"),
 }
@@ -155,7 +155,10 @@ def _state_of(obj):
     if isinstance(obj, torch.Generator):
         return obj.get_state()
     if hasattr(obj, "get_params"):
-        return {key: value for key, value in vars(obj).items() if key not in _NOT_STATE}
+        hidden = _NOT_STATE
+        if "virtual_params_" in vars(obj):
+            hidden = _NOT_STATE | _NAMES_IN_NETS
+        return {key: value for key, value in vars(obj).items() if key not in hidden}
     if hasattr(obj, "get_tree_stats"):  # scikit-learn's KDTree, BallTree: they count queries
         return obj.get_arrays()
     reduced = obj.__reduce_ex__(4)

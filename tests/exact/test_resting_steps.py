@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from torch import nn, optim
 
@@ -148,16 +149,74 @@ def test_only_so_much_rests(monkeypatch):
     assert not list(clf.forget(2)._steps_)
 
 
-def test_steps_of_other_settings_make_room(monkeypatch):
-    resting = _stacked_steps.RestingSteps()
-    for settings in ("a", "b", "a", "c"):
-        kept = resting.wake(settings)
-        for steps in [each for _, each in kept] or list(fitted()._steps_)[:1]:
-            kept.take(1)
-            kept.give_back(1, steps)
-        resting.lay_down(settings, kept)
-    assert list(resting._steps) == ["b", "a", "c"]
-    size = next(iter(resting)).nbytes
-    monkeypatch.setattr(_stacked_steps, "MAX_BYTES", 2 * size)
-    resting.lay_down("c", resting.wake("c"))
-    assert list(resting._steps) == ["a", "c"]
+def test_those_of_the_last_request_rest():
+    resting, kept = _stacked_steps.RestingSteps(), {}
+    for settings in ("a", "b"):
+        kept[settings] = _stacked_steps.KeptSteps("net", fitted()._steps_.wake()["given"])
+    resting.lay_down(kept)
+    assert list(resting._steps) == ["a", "b"]
+    resting.lay_down({"a": kept["a"]})
+    assert list(resting._steps) == ["a"]
+    assert list(resting.wake()) == ["a"]
+    assert not list(resting)
+
+
+def test_a_class_that_left_is_not_known_any_more():
+    """Default nets are told apart by their number of classes, and skorch notes the labels."""
+    clf = fitted(estimator=None)
+    clf.forget(np.flatnonzero(Y == 2))
+    assert list(clf._steps_)
+    assert {n_classes for _, n_classes in clf._steps_._steps} == {2}
+    assert not any(np.array_equal(array, [0, 1, 2]) for array in numbers(clf))
+
+
+TABLE = {}
+SCALE = torch.tensor([0.5, 1.0, 2.0, 4.0])
+
+
+class Cached(MLP):
+    """Keeps a constant for each size of a batch, in a table of its own or everybody's."""
+
+    def forward(self, X):
+        if len(X) not in TABLE:
+            TABLE[len(X)] = torch.ones(len(X), 1)
+        return super().forward(X * TABLE[len(X)])
+
+
+class Noted(MLP):
+    """Remembers what it saw last."""
+
+    def forward(self, X):
+        self.last = X.detach()
+        return super().forward(X)
+
+
+class Clamped(MLP):
+    """Writes to a constant, which changes nothing after the first time."""
+
+    def forward(self, X):
+        SCALE.clamp_(min=0.1)
+        return super().forward(X * SCALE)
+
+
+@pytest.mark.parametrize("module", [Cached, Noted, Clamped])
+def test_steps_of_modules_of_others_do_not_rest(module):
+    """Memory that they know about is not ours to empty."""
+    clf = fitted(estimator__module=module).forget(0)
+    assert clf.stacked_
+    assert not list(clf._steps_)
+    assert all(value.all() for value in TABLE.values())
+    assert SCALE.tolist() == [0.5, 1.0, 2.0, 4.0]
+    kept = np.arange(1, len(X))
+    fresh = clone(clf).fit(X[kept], Y[kept], sample_id=kept)
+    assert np.array_equal(clf.predict_proba(X), fresh.predict_proba(X))
+
+
+def test_steps_of_modules_with_hooks_do_not_rest(monkeypatch):
+    clf = fitted()
+    (steps, *_) = clf._steps_
+    assert steps.may_rest
+    hook = steps.nets.module.register_forward_hook(lambda module, inputs, output: None)
+    assert not steps.may_rest
+    hook.remove()
+    assert steps.may_rest

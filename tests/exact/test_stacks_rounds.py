@@ -213,8 +213,7 @@ class EmptiedMeanwhile(list):
 
 
 def test_threads_may_ask_for_the_last_one_at_once():
-    kept = KeptSteps()
-    assert kept.net(lambda: "template") == "template"
+    kept = KeptSteps("template")
     assert kept.template() == "template"
     kept._templates, kept._free = EmptiedMeanwhile(), {3: EmptiedMeanwhile()}
     assert kept.template() is None

@@ -118,3 +118,23 @@ def test_other_models_are_left_to_other_solvers(net, active):
     X, y = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
     ridge = torch.ones(model.n_parameters)
     assert HeadCurvature.build(model, model.parameters(), X, y, ridge=ridge) is None
+
+
+class Permuted(nn.Module):
+    """Scores in another order than the layer's outputs, in the same memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 6)
+
+    def forward(self, X):
+        return self.layer(X).view(-1, 3, 2).transpose(1, 2)
+
+
+def test_scores_in_another_order_are_left_to_other_solvers():
+    with torch.random.fork_rng(devices=[]):
+        net = Permuted().eval()
+    model = RowwiseModel(net, lambda s, y: (s - 1).square().sum((1, 2)))
+    X, y = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(6)
+    ridge = torch.ones(model.n_parameters)
+    assert HeadCurvature.build(model, model.parameters(), X, y, ridge=ridge) is None

@@ -154,3 +154,9 @@ def test_layout_in_memory_does_not_count():
 
 def test_universal_functions_have_a_digest():
     assert state_digest(np.log1p) == state_digest(np.log1p) != state_digest(np.log)
+
+
+def test_names_that_skorch_uses_count_in_others():
+    one, other = (LogisticRegression().fit([[0], [1]], [0, 1]) for _ in range(2))
+    one._modules, other._modules = [1.0], [2.0]
+    assert state_digest(one) != state_digest(other)
