@@ -1,8 +1,8 @@
 """PUMA's damping, fixed and raised where the net is not linear along the step.
 
-Claim: without being told what leaves, the default settings take nets as close to retrained ones as
-the smallest damping does for random rows, where it is best, and do not ruin nets that learned wrong
-labels by heart, as it does. No choice is best for every request.
+Claim: without being told what leaves, the default settings take nets as close to retrained ones
+as the smallest damping does for random rows, where it is best, and do not ruin nets that learned
+wrong labels by heart, as it does. No choice is best for every request.
 
 Nets of digits with their defaults otherwise; KLoM p95, accuracy on rows never seen, and the
 nonlinearity of the steps (see ``_trusted_step``): medians over nets. The net has a fixed number of
