@@ -146,7 +146,7 @@ class RestingSteps:
     """
 
     def __init__(self):
-        self._steps = {}
+        self._held = []
 
     def __reduce__(self):
         return RestingSteps, ()
@@ -159,8 +159,10 @@ class RestingSteps:
         steps : dict of list of (int, StackedSteps)
             By the settings that they were laid down for.
         """
-        steps, self._steps = self._steps, {}
-        return steps
+        try:  # shallow copies of an estimator share these, and may be in other threads
+            return self._held.pop()
+        except IndexError:
+            return {}
 
     def lay_down(self, used):
         """Take steps back, as many as fit, the narrow ones first.
@@ -179,8 +181,9 @@ class RestingSteps:
                 if steps.may_rest:
                     steps.rest()
                     resting.setdefault(settings, []).append((n_nets, steps))
-        self._steps = resting
+        self._held = [resting]
 
     def __iter__(self):
         """All that rest here."""
-        return iter([steps for resting in self._steps.values() for _, steps in resting])
+        by_settings = [each for held in self._held for each in held.values()]
+        return iter([steps for each in by_settings for _, steps in each])

@@ -154,11 +154,31 @@ def test_those_of_the_last_request_rest():
     for settings in ("a", "b"):
         kept[settings] = _stacked_steps.KeptSteps("net", fitted()._steps_.wake()["given"])
     resting.lay_down(kept)
-    assert list(resting._steps) == ["a", "b"]
+    assert len(list(resting)) == sum(len(list(each)) for each in kept.values())
     resting.lay_down({"a": kept["a"]})
-    assert list(resting._steps) == ["a"]
+    assert len(list(resting)) == len(list(kept["a"]))
     assert list(resting.wake()) == ["a"]
     assert not list(resting)
+    assert resting.wake() == {}
+
+
+def test_nobody_gets_what_another_thread_has():
+    """Shallow copies share what rests: asked at once, one of them gets it."""
+    clf = fitted()
+    held = clf._steps_._held
+    clf._steps_._held = EmptiedMeanwhile(held)
+    assert clf._steps_.wake() == held[0]
+    assert clf._steps_.wake() == {}
+
+
+class EmptiedMeanwhile(list):
+    """What a thread sees that looks just before another takes the last one."""
+
+    def __bool__(self):
+        return True
+
+    def __len__(self):
+        return 1
 
 
 def test_a_class_that_left_is_not_known_any_more():
@@ -166,7 +186,7 @@ def test_a_class_that_left_is_not_known_any_more():
     clf = fitted(estimator=None)
     clf.forget(np.flatnonzero(Y == 2))
     assert list(clf._steps_)
-    assert {n_classes for _, n_classes in clf._steps_._steps} == {2}
+    assert {n_classes for held in clf._steps_._held for _, n_classes in held} == {2}
     assert not any(np.array_equal(array, [0, 1, 2]) for array in numbers(clf))
 
 
