@@ -61,13 +61,13 @@ def advice(reports):
             )
             break
     factor = max(report.damping_factor for report in reports)
-    straight = all((r.nonlinearity or 0) <= MAX_NONLINEARITY for r in reports if r.attempts)
-    if factor > MAX_DAMPING_FACTOR and straight:
+    bent = any((report.nonlinearity or 0) > MAX_NONLINEARITY for report in reports)
+    if factor > MAX_DAMPING_FACTOR and not bent:
         messages.append(
             f"damping had to be raised by a factor of {factor:.3g} for a step along which the net "
             "is nearly linear, and which removes less: forget fewer rows at once"
         )
-    if not straight and factor > 1:
+    if bent:
         messages.append(
             "the net is not nearly linear along the step, although damping was raised by a factor "
             f"of {factor:.3g}: forget fewer rows at once"

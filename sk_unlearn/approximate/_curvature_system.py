@@ -101,11 +101,10 @@ class _ParameterSpace:
     invert: object  # makes the preconditioner for a ridge
     ridge: torch.Tensor
     preconditioner: object = field(init=False)
+    layers = ()  # what it does not know of the net: single rows' gradients by layers
 
     def __post_init__(self):
         object.__setattr__(self, "preconditioner", self.invert(self.ridge))
-
-    layers = ()  # what it does not know of the net: single rows' gradients by layers
 
     def solve(self, b, *, tol, max_products):
         return conjugate_gradient(

@@ -10,8 +10,9 @@ __all__ = ["KeptSteps", "RestingSteps", "StackedSteps"]
 
 # What rests between requests, at most.
 MAX_BYTES = 2**22
-# Where modules come from whose forward pass is known.
+# Where modules come from whose forward pass is known, and what else may run in it.
 _KNOWN = ("torch.nn.modules.", "sk_unlearn.nets.")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class StackedSteps:
@@ -79,7 +80,9 @@ class StackedSteps:
         else may keep a tensor that was made while it was recorded, or write to one of its own.
         """
         return all(
-            type(part).__module__.startswith(_KNOWN) and not part._forward_hooks
+            type(part).__module__.startswith(_KNOWN)
+            and "forward" not in vars(part)
+            and not any(getattr(part, hooks) for hooks in _HOOKS)
             for part in self.nets.module.modules()
         )
 
@@ -141,8 +144,8 @@ class KeptSteps:
 class RestingSteps:
     """Recorded steps between requests, without anything of parameters or rows.
 
-    Recording a step takes as long as some twenty of them, and a request often trains a few
-    dozen. Those of the last request are kept. Copies and pickles are empty.
+    Recording a step takes as long as many of them, and a request often trains a few dozen.
+    Those of the last request are kept. Copies and pickles are empty.
     """
 
     def __init__(self):
@@ -175,12 +178,13 @@ class RestingSteps:
         resting, left = {}, MAX_BYTES
         for settings, kept in used.items():
             for n_nets, steps in kept:
+                if not steps.may_rest:
+                    continue
                 left -= steps.nbytes
                 if left < 0:
                     break
-                if steps.may_rest:
-                    steps.rest()
-                    resting.setdefault(settings, []).append((n_nets, steps))
+                steps.rest()
+                resting.setdefault(settings, []).append((n_nets, steps))
         self._held = [resting]
 
     def __iter__(self):

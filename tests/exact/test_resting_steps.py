@@ -232,11 +232,21 @@ def test_steps_of_modules_of_others_do_not_rest(module):
     assert np.array_equal(clf.predict_proba(X), fresh.predict_proba(X))
 
 
-def test_steps_of_modules_with_hooks_do_not_rest(monkeypatch):
-    clf = fitted()
-    (steps, *_) = clf._steps_
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+    ],
+)
+def test_steps_of_modules_with_hooks_do_not_rest(register):
+    (steps, *_) = fitted()._steps_
     assert steps.may_rest
-    hook = steps.nets.module.register_forward_hook(lambda module, inputs, output: None)
+    hook = getattr(steps.nets.module, register)(lambda *args: None)
     assert not steps.may_rest
     hook.remove()
     assert steps.may_rest
+    steps.nets.module.forward = steps.nets.module.forward  # of an instance, as if it were patched
+    assert not steps.may_rest
