@@ -1,6 +1,7 @@
 """What every test finds, and has to leave."""
 
 import signal
+from unittest import mock
 
 import pytest
 import sklearn
@@ -13,6 +14,15 @@ def _interruptible():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Default nets are on the CPU, but in tests that need a CUDA device."""
+    if item.get_closest_marker("cuda"):
+        return (yield)
+    with mock.patch.object(torch.cuda, "is_available", return_value=False):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

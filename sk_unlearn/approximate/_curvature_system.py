@@ -251,7 +251,7 @@ def _sample(objective, params, cache, n_sampled, later):
     rows, trained = objective.rows, objective.trained
     n_trained, weights = int(trained.sum()), None
     if n_sampled >= n_trained:
-        picked = trained.nonzero()[:, 0]
+        picked = trained.cpu().nonzero()[:, 0]
     else:
         if cache.curvature is None:
             sizes = zip(*(_sizes(objective, params, part) for part in rows.parts()), strict=True)

@@ -227,7 +227,8 @@ class BaseNetForget(BaseForgetEstimator):
 
     def _net_rows(self, net, rows):
         stored = rows.stored if isinstance(rows, StoredRows) else rows.X
-        return NetRows(stored, rows.y, self._converter(net))
+        device = next(net.module_.parameters()).device
+        return NetRows(stored, rows.y, self._converter(net), device)
 
     def _converter(self, net):
         def own_target(y):

@@ -10,8 +10,9 @@ from sk_unlearn.approximate._row_store import RowBlocks
 
 __all__ = ["NetRows", "RowBatch"]
 
-# Rows are converted this much at a time: small beside the graph of a pass over them.
-PART_BYTES = 2**22
+# Rows are converted this much at a time: small beside the graph of a pass over them. On devices
+# other than the CPU launches should be few.
+PART_BYTES, DEVICE_PART_BYTES = 2**22, 2**26
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ class NetRows:
     y : ndarray of shape (n_rows, ...)
     convert : callable
         ``convert(X, y)`` makes a :class:`RowBatch`.
+    device : torch.device
+        Of the tensors.
     """
 
     X: Any
     y: np.ndarray
     convert: Any
+    device: torch.device
 
     def __len__(self):
         return len(self.y)
@@ -72,16 +76,17 @@ class NetRows:
             start += len(block)
 
     def _runs(self):
-        """Consecutive rows of about ``PART_BYTES``."""
+        """Consecutive rows, converted at a time."""
+        part_bytes = PART_BYTES if self.device.type == "cpu" else DEVICE_PART_BYTES
         if not isinstance(self.X, RowBlocks):
-            size = max(1, PART_BYTES // max(1, self.X[:1].nbytes))
+            size = max(1, part_bytes // max(1, self.X[:1].nbytes))
             yield from (self.X[i : i + size] for i in range(0, len(self), size))
             return
         run, n_bytes = [], 0
         for block in self.X.blocks:
             run.append(block)
             n_bytes += block.nbytes
-            if n_bytes >= PART_BYTES:
+            if n_bytes >= part_bytes:
                 yield np.concatenate(run)
                 run, n_bytes = [], 0
         if run:

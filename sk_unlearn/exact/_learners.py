@@ -131,11 +131,14 @@ class StackedNetLearner(Learner):
         Unfitted, prepared; not changed.
     stack : hashable
         Names all that ``net`` was built from.
+    n_slots : int or None
+        Nets in every stack; None for as many as there are.
     """
 
-    def __init__(self, net, stack):
+    def __init__(self, net, stack, n_slots):
         self.template = net
         self.stack = stack
+        self.n_slots = n_slots
 
     def schedule(self, max_epochs, n_steps):
         """Cumulative steps with the work of ``max_epochs``."""

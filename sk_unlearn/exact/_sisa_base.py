@@ -19,7 +19,7 @@ from sk_unlearn.exact._learners import (
     StackedNetLearner,
 )
 from sk_unlearn.exact._placement import keyed_bins, placement_keys
-from sk_unlearn.exact._stacks import reason_alone, size_reason
+from sk_unlearn.exact._stacks import n_slots, reason_alone, size_reason
 from sk_unlearn.exact._wrapped import seeded
 from sk_unlearn.nets import contains_net, is_net, predict_proba, predict_proba_each, prepare
 from sk_unlearn.utils._inputs import open_net_input
@@ -155,7 +155,10 @@ class BaseSisa(BaseEnsemble):
         if encoded:
             y = self._encode(y) if classes is None else np.searchsorted(classes, y)
         if alone is None:
-            return StackedNetLearner(estimator, stack), y, (recipe, "side by side"), None
+            slots = n_slots(estimator, self._recipe_.n_shards)
+            told = () if slots is None else (slots,)
+            learner = StackedNetLearner(estimator, stack, slots)
+            return learner, y, (recipe, "side by side", *told), None
         if is_net(estimator):
             return NetLearner(estimator), y, recipe, alone
         if self._recipe_.n_slices > 1:

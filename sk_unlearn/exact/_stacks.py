@@ -16,12 +16,12 @@ from sk_unlearn.exact._chain import Chain
 from sk_unlearn.nets import can_stack, is_net
 from sk_unlearn.nets._inspect import throwaway_module
 from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
-from sk_unlearn.nets._stacked_jobs import train_stacks
+from sk_unlearn.nets._stacked_jobs import default_width, train_stacks
 from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.utils._digest import state_digest
 
-__all__ = ["reason_alone", "size_reason", "train_side_by_side"]
+__all__ = ["n_slots", "reason_alone", "size_reason", "train_side_by_side"]
 
 # A stack has batches of whole vectors, so that arithmetic may be done for nothing: rows times
 # parameters a step. Up to here a request that hits one shard takes at most 1.2 times as long as
@@ -53,8 +53,6 @@ def reason_alone(net, X, y, n_nets):
         return f"{type(net).__name__} is not a skorch net"
     if n_nets < 2:
         return "there is one net"
-    if torch.device(net.device or "cpu").type != "cpu":
-        return f"its device is {net.device!r}; equal bits are known of the CPU only"
     try:
         reason = can_stack(net, *_made_up_rows(X, y)) or size_reason(net)
     except Exception as error:  # of the user's module, on rows that are none of the user's
@@ -83,6 +81,30 @@ def size_reason(net):
         f"with {n_parameters} parameters, batches of {n_rows} rows, filled up to {padded}, would "
         "take longer"
     )
+
+
+def n_slots(net, n_nets):
+    """Nets in every stack of an ensemble, for equal bits whatever nets there are.
+
+    On a CPU any number gives the same. On a CUDA device libraries choose kernels by the size of
+    a stack: all have the same, and nets that are not there are made up, which costs next to
+    nothing there.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Prepared.
+    n_nets : int
+        Most nets that there can be.
+
+    Returns
+    -------
+    n_slots : int or None
+        None for as many as there are.
+    """
+    if torch.device(net.device or "cpu").type == "cpu":
+        return None
+    return min(n_nets, default_width(net))
 
 
 def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress):
@@ -128,8 +150,9 @@ def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress)
                 [learner.begin(states[n], step.seed) for n, step in members.items()],
                 epochs,
                 n_jobs,
-                None,
+                learner.n_slots,
                 kept,
+                learner.n_slots,
             )
             states.update(zip(members, reached, strict=True))
             progress(len(members))

@@ -14,8 +14,9 @@ from ._model import RowwiseModel
 from ._sampling import inclusion_probabilities
 from ._score_curvature import ScoreCurvature
 
-# Entries of the Hessians that are formed at once: they should not leave the cache.
-HESSIAN_NUMBERS = 2**20
+# Entries of the Hessians that are formed at once. On a CPU they should not leave the cache; on
+# other devices launches should be few.
+HESSIAN_NUMBERS, DEVICE_HESSIAN_NUMBERS = 2**20, 2**26
 
 
 class RowSizes(NamedTuple):
@@ -79,11 +80,12 @@ def row_sizes(
     """
     size = checked_chunk_size(model, params, X, y, chunk_size)
     params = {name: param.detach() for name, param in params.items()}
+    numbers = HESSIAN_NUMBERS if X.device.type == "cpu" else DEVICE_HESSIAN_NUMBERS
     curvatures, gradients = [torch.zeros(0)], [torch.zeros(0)]
     for chunk in row_chunks(len(X), size):
         with torch.no_grad():
             scores = model.forward(params, X[chunk])
-        block = max(1, HESSIAN_NUMBERS // max(1, scores[:1].numel()) ** 2)
+        block = max(1, numbers // max(1, scores[:1].numel()) ** 2)
         for part in row_chunks(len(scores), block):
             rows = slice(chunk.start + part.start, chunk.start + part.stop)
             trace, slope = _trace_and_slope(model.loss, scores[part], y[rows])

@@ -95,7 +95,7 @@ class ScoreCurvature:
         approximation of the Hessian, which never exceeds it.
         """
         if self.n_scores <= DENSE_SCORES:
-            values, vectors = torch.linalg.eigh(self.dense())
+            values, vectors = _eigh(self.dense())
             return vectors * values.clamp_min(0).sqrt().unsqueeze(1)
         # Fixed probes, so that a row has the same factor in whatever batch it comes.
         generator = torch.Generator().manual_seed(0)
@@ -104,7 +104,7 @@ class ScoreCurvature:
         expand = self._scores.shape
         images = [self.product(p.view(expand[1:]).expand(expand)).flatten(1) for p in probes.T]
         image = torch.stack(images, dim=2)
-        values, vectors = torch.linalg.eigh(probes.T @ image)
+        values, vectors = _eigh(probes.T @ image)
         floor = values.amax(dim=1, keepdim=True).clamp_min(0) * 1e-4
         inverse_root = torch.where(values > floor, values.clamp_min(floor).rsqrt(), 0.0)
         return image @ (vectors * inverse_root.unsqueeze(1))
@@ -154,3 +154,10 @@ class ScoreCurvature:
                 "last non-linearity into the loss: cross entropy in place of NLLLoss "
                 "(log-probabilities may stay its scores), squared in place of absolute error."
             )
+
+
+def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and vectors whose signs do not depend on the library that computed them."""
+    values, vectors = torch.linalg.eigh(matrices)
+    probe = torch.arange(1, vectors.shape[1] + 1).to(vectors)
+    return values, torch.where((probe @ vectors).unsqueeze(1) < 0, -vectors, vectors)

@@ -5,6 +5,7 @@ from functools import cache
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sk_unlearn.nets._cuda_graph import CapturedCall
 from sk_unlearn.utils._state_tree import map_tensors
 
 __all__ = ["Recording", "record"]
@@ -34,7 +35,7 @@ class Recording:
     tensors; deciding takes longer than running them where tensors are small. Run again,
     every operation reads and writes the memory that it had the first time, with the same
     kernels and so the same bits. What varies must come through the contents of tensors
-    that were there before the call.
+    that were there before the call. On a CUDA device all of them become one launch.
 
     Parameters
     ----------
@@ -49,12 +50,22 @@ class Recording:
         self._steps = steps
         self.result = result
         self.written = written
+        on_cuda = bool(written) and written[0].is_cuda
+        self._captured = CapturedCall(self._run, written[0].device) if on_cuda else None
 
     def repeat(self):
         """Run the operations again, gradients being off; return ``result``."""
+        (self._captured or self._run)()
+        return self.result
+
+    def release(self):
+        """Let go of memory that only a repetition uses."""
+        if self._captured is not None:
+            self._captured.release()
+
+    def _run(self):
         for function, args, kwargs in self._steps:
             function(*args, **kwargs)
-        return self.result
 
 
 def record(function, *args):
@@ -140,7 +151,8 @@ def _step(func, args, kwargs, result):
     variant = _out_variant(func)
     if variant is None or not all(map(torch.is_tensor, results)):
         return _recompute, (func, args, kwargs, results), {}
-    if name in _DIRECT:
+    # torch.sum writes to memory of the caller's only where it is told the dimensions
+    if name in _DIRECT and func is not torch.ops.aten.sum.default:
         return _DIRECT[name], args, {**kwargs, "out": result}
     overload, names = variant
     return overload, args, {**kwargs, **dict(zip(names, results, strict=True))}

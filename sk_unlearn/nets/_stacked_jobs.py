@@ -10,12 +10,12 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sk_unlearn.nets._inspect import throwaway_module
 from sk_unlearn.nets._interrupt import StopSign
 from sk_unlearn.nets._stacked_batches import batch_options
-from sk_unlearn.nets._stacked_single import initial_state
+from sk_unlearn.nets._stacked_single import initial_states
 from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._stacked_train import train_stack
 from sk_unlearn.utils._threads import reproducible_threads
 
-__all__ = ["train_stacks"]
+__all__ = ["default_width", "train_stacks"]
 
 # Most nets in a stack. One step of a stack costs some 0.5 ms beside the arithmetic, which
 # from about 20 small nets on is little a net; from 50 on nothing more is gained.
@@ -26,7 +26,9 @@ _STACK_BYTES = 64 * 2**20  # of parameters; gradients and optimiser state come o
 _STEPS_FOR_PROCESSES = 500_000
 
 
-def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, kept=None):
+def train_stacks(
+    net, tensors, row_sets, seeds, start, epochs, n_jobs, width, kept=None, n_slots=None
+):
     """Train what was checked before, side by side.
 
     Parameters
@@ -39,6 +41,8 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, ke
         As for :func:`train_states`; a list each, with None for what is not given.
     kept : KeptSteps, default=None
         Shared by calls for nets of the same settings: what was recorded is used again.
+    n_slots : int, default=None
+        Nets in every stack, ``width`` being at most that; None is for as many as there are.
 
     Returns
     -------
@@ -47,12 +51,13 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, ke
     sizes = [len(rows) for rows in row_sets]
     n_workers = effective_n_jobs(n_jobs)
     if width is None:
-        width = _default_width(net) if len(sizes) > 1 else 1
+        width = default_width(net) if len(sizes) > 1 else 1
     stacks = _plan(sizes, n_workers, width)
     n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
     processes = n_steps > _STEPS_FOR_PROCESSES and tensors[0].device.type == "cpu"
     prefer = "processes" if processes else "threads"
-    arrays = [tensor.cpu().numpy() for tensor in tensors]
+    # joblib maps arrays into the memory of its workers; what is on a device stays there
+    arrays = [tensor.numpy() if tensor.is_cpu else tensor for tensor in tensors]
     stop, kept = StopSign(), KeptSteps() if kept is None else kept
     jobs = [
         (
@@ -62,6 +67,7 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, ke
             epochs,
             stop,
             kept,
+            n_slots,
         )
         for members in stacks
     ]
@@ -79,18 +85,20 @@ def train_stacks(net, tensors, row_sets, seeds, start, epochs, n_jobs, width, ke
     return [found[k] for k in range(len(row_sets))]
 
 
-def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop, kept):
+def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop, kept, n_slots):
     """One job. Rows are copied: joblib hands large arrays to its workers read-only."""
     used, places = np.unique(np.concatenate(row_sets), return_inverse=True)
-    X, y = (torch.from_numpy(rows[used]).to(net.device or "cpu") for rows in (X, y))
+    X, y = (torch.as_tensor(rows[used]).to(net.device or "cpu") for rows in (X, y))
     ends = np.cumsum([len(rows) for rows in row_sets])[:-1]
     rows = [torch.from_numpy(part.copy()) for part in np.split(places, ends)]
     with stop.working(), reproducible_threads():
+        begun = zip(seeds, start, strict=True)
+        fresh = iter(initial_states(net, [seed for seed, state in begun if state is None]))
         states = [
-            initial_state(net, seed) if state is None else _reseeded(state, seed)
+            next(fresh) if state is None else _reseeded(state, seed)
             for seed, state in zip(seeds, start, strict=True)
         ]
-        return train_stack(net, X, y, rows, states, epochs, stop.check, kept)
+        return train_stack(net, X, y, rows, states, epochs, stop.check, kept, n_slots)
 
 
 def _reseeded(state, seed):
@@ -106,6 +114,7 @@ def _plan(sizes, n_jobs, width):
     return [part.tolist() for part in np.array_split(order, n_stacks)]
 
 
-def _default_width(net):
+def default_width(net):
+    """Most nets of a stack."""
     n_bytes = sum(value.nbytes for value in throwaway_module(net).parameters())
     return min(_WIDTH, max(1, _STACK_BYTES // n_bytes))

@@ -24,11 +24,11 @@ class NetProducts(TorchDispatchMode):
     The product of every net starts at a whole number of vector turns: on some processors the
     kernels round differently where a matrix starts in between. Large products are calls of
     their own; small ones share a call, in which a net that is alone is taken twice, since the
-    BLAS has other code for one.
+    BLAS has other code for one. On other devices one call takes all.
     """
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten.bmm.default:
+        if func is torch.ops.aten.bmm.default and args[0].is_cpu:
             return _products(*args)
         return func(*args, **(kwargs or {}))
 

@@ -30,18 +30,20 @@ class ParameterStack:
     ----------
     values : list of Tensor
         One a net, of equal shape.
+    device : torch.device
+        Of the buffer.
 
     Attributes
     ----------
     buffer : Tensor of shape (n_nets, n_padded)
     """
 
-    def __init__(self, values):
+    def __init__(self, values, device):
         self.shape = values[0].shape
         self.size = values[0].numel()
         self.transposed = len(self.shape) == 2 and not narrow(values[0])
         padded = math.ceil(self.size / VECTOR) * VECTOR
-        self.buffer = values[0].new_zeros(len(values), padded)
+        self.buffer = values[0].new_zeros(len(values), padded, device=device)
         self._gradient = None if padded == self.size else torch.zeros_like(self.buffer)
         self.load(values)
 

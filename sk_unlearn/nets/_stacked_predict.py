@@ -11,7 +11,7 @@ from sk_unlearn.utils._threads import reproducible_threads
 __all__ = ["predict_stacked", "stack_tensors"]
 
 # Input and widest output of one chunk for one net, so that it stays in a core's cache.
-_CHUNK_ROWS = 512
+_CHUNK_ROWS, _DEVICE_CHUNK_ROWS = 512, 4096
 
 
 def stack_tensors(states):
@@ -40,7 +40,7 @@ def predict_stacked(net, tensors, X, *, chunk_size=None):
         See :func:`stack_tensors`.
     X : array-like of shape (n, ...)
     chunk_size : int, default=None
-        Rows in one pass; None takes 512.
+        Rows in one pass; None takes 512, and 4096 on other devices than a CPU.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def predict_stacked(net, tensors, X, *, chunk_size=None):
     aliases = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     aliases -= {name for name, _ in module.named_parameters()}
     tensors = {name: value for name, value in tensors.items() if name not in aliases}
-    size = chunk_size or _CHUNK_ROWS
+    size = chunk_size or (_CHUNK_ROWS if device.type == "cpu" else _DEVICE_CHUNK_ROWS)
     forward = vmap(
         lambda own, rows: first_output(functional_call(module, own, (rows,))), in_dims=(0, None)
     )

@@ -5,33 +5,45 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets._inspect import bare_module
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._stacked_schedule import Schedule
-from sk_unlearn.nets._stacked_state import has_single_parts, read_state, restore_state
+from sk_unlearn.nets._stacked_state import (
+    NetState,
+    has_single_parts,
+    read_state,
+    restore_state,
+)
 from sk_unlearn.utils._seeding import isolated_rng
 from sk_unlearn.utils._take import take_rows
 from sk_unlearn.utils._threads import reproducible_threads
 
-__all__ = ["initial_state", "train_alone"]
+__all__ = ["initial_states", "train_alone"]
 
 
-def initial_state(net, seed):
-    """State of a net that ``net.initialize()`` gives under a seed.
+def initial_states(net, seeds):
+    """States that ``net.initialize()`` gives under each of some seeds.
 
     Parameters
     ----------
     net : skorch.NeuralNet
-        Prepared; left untouched.
-    seed : int
+        Prepared, of a kind that :func:`can_stack` allows: of what it consists of only the
+        module draws random numbers. Left untouched.
+    seeds : iterable of int
 
     Returns
     -------
-    state : NetState
-        Its ``rng`` is that of the global generator after the initialisation.
+    states : list of NetState
+        Their ``rng`` is that of the global generator after the initialisation.
     """
-    with isolated_rng(seed):
-        fresh = clone(net).initialize()
-        return read_state(fresh, rng=torch.get_rng_state())
+    fresh, states = clone(net), []
+    for seed in seeds:
+        with isolated_rng(seed):
+            fresh._initialize_module()
+            rng = torch.get_rng_state()
+        module = bare_module(fresh.module_)
+        states.append(NetState(dict(module.state_dict()), {}, rng))
+    return states
 
 
 def train_alone(net, X, y, rows, seed, state, epochs):

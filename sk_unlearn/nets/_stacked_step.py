@@ -22,19 +22,16 @@ class StackedNets:
 
     def __init__(self, module, states):
         trainable = {name for name, value in module.named_parameters() if value.requires_grad}
+        self.device = next(module.parameters()).device
         # in the order of the parameters, one name for a tensor that two layers share
         named = [*dict(module.named_parameters()), *dict(module.named_buffers())]
         self.stacks = {
-            name: ParameterStack([state.tensors[name] for state in states])
+            name: ParameterStack([state.tensors[name] for state in states], self.device)
             for name in named
             if name in trainable
         }
-        self.fixed = {
-            name: torch.stack([_tensor(module, state, name) for state in states])
-            for name in named
-            if name not in trainable
-        }
         self.module, self._first_name = module, first_names(module)
+        self.fixed = {name: self._fixed(states, name) for name in named if name not in trainable}
         self._views = {}
         self._forward = vmap(lambda tensors, X: functional_call(module, tensors, (X,)))
 
@@ -43,7 +40,10 @@ class StackedNets:
         for name, stack in self.stacks.items():
             stack.load([state.tensors[name] for state in states])
         for name, value in self.fixed.items():
-            value.copy_(torch.stack([_tensor(self.module, state, name) for state in states]))
+            value.copy_(self._fixed(states, name))
+
+    def _fixed(self, states, name):
+        return torch.stack([_tensor(self.module, s, name).to(self.device) for s in states])
 
     def memory(self):
         """All that :meth:`load` and a step write to."""
@@ -132,6 +132,8 @@ class StackedStep:
     def release(self):
         """Let go of the rows, and of what was told last."""
         self._source = self._last = None
+        if self._recording is not None:
+            self._recording.release()
 
     def __call__(self, rows, valid, share):
         """Compute one batch.
@@ -170,7 +172,12 @@ class StackedStep:
     @torch.enable_grad()
     def compute(self):
         """What a call returns, of the batch that was fetched last and without recording."""
-        losses = self._loss.elements(self.nets(self.X), self._y)
+        return self.compute_from(self.nets(self.X))
+
+    @torch.enable_grad()
+    def compute_from(self, output):
+        """What a call returns, of the nets' outputs."""
+        losses = self._loss.elements(output, self._y)
         coefficients = self._loss.coefficients(losses, self._y, self._valid, self._share)
         gradients = self.nets.gradients(losses, coefficients)
         return (losses.detach() * coefficients).sum((1, 2)), gradients

@@ -14,7 +14,7 @@ from sk_unlearn.utils._seeding import isolated_rng
 __all__ = ["train_stack"]
 
 
-def train_stack(net, X, y, row_sets, states, epochs, check, kept):
+def train_stack(net, X, y, row_sets, states, epochs, check, kept, n_slots=None):
     """Train nets side by side.
 
     Parameters
@@ -32,12 +32,17 @@ def train_stack(net, X, y, row_sets, states, epochs, check, kept):
         Called before every step; raises to break the training off.
     kept : KeptSteps
         What earlier calls for nets of these settings left, and where this one leaves its steps.
+    n_slots : int, default=None
+        Nets in the stack; those that are missing are made up. None: as many as are given.
 
     Returns
     -------
     states : list of NetState
         In the order given.
     """
+    n_nets = len(states)
+    missing = 0 if n_slots is None else n_slots - n_nets
+    row_sets, states = row_sets + missing * [row_sets[0][:1]], states + missing * [states[0]]
     steps = kept.take(len(states))
     template = kept.template() or _initialised(net) if steps is None else steps.net
     options, schedule = batch_options(template), Schedule(template)
@@ -60,9 +65,10 @@ def train_stack(net, X, y, row_sets, states, epochs, check, kept):
     trained = {
         k: _state(steps.nets, optimizer, batches, states[i], losses, i)
         for i, k in enumerate(order)
+        if k < n_nets
     }
     kept.give_back(len(states), steps)
-    return [trained[k] for k in range(len(order))]
+    return [trained[k] for k in range(n_nets)]
 
 
 def _initialised(net):

@@ -89,7 +89,7 @@ def test_parts_are_all_rows_in_order():
         return RowBatch(torch.from_numpy(X.copy()), torch.from_numpy(y.copy()))
 
     for held in (X, RowBlocks.without(X, np.array([], dtype=int))):
-        rows = NetRows(held, y, convert)
+        rows = NetRows(held, y, convert, torch.device("cpu"))
         parts = list(rows.parts())
         assert len(parts) > 2
         assert torch.equal(torch.cat([part.X for part in parts]), torch.from_numpy(X))

@@ -11,9 +11,11 @@ from torch import nn, optim
 
 from sk_unlearn import SisaClassifier, SisaRegressor
 from sk_unlearn.exact import _sisa_base
-from sk_unlearn.nets import MLP
+from sk_unlearn.nets import MLP, _stacked_train
 from sk_unlearn.utils._digest import state_digest
 
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, NO_CUDA])]
 N_ROWS = 60
 RNG = np.random.RandomState(0)
 Y = RNG.permutation(np.arange(N_ROWS) % 3)
@@ -131,10 +133,53 @@ def test_forgetting_side_by_side_is_a_fresh_fit(
     assert differences(clf, fresh, names) == []
 
 
+@pytest.mark.cuda
+@NO_CUDA
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_a_shard_has_the_bits_of_one_that_is_alone(optimizer):
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_forgetting_on_a_cuda_device_is_a_fresh_fit(tmp_path, optimizer, n_jobs, drop_last):
+    def make(folder=None):
+        own = {**OPTIMIZERS[optimizer], "device": "cuda", "iterator_train__drop_last": drop_last}
+        params = {"n_shards": 5, "n_slices": 3, "checkpoints": folder, "random_state": 0}
+        return SisaClassifier(net(**own), n_jobs=n_jobs, **params)
+
+    for place in (None, tmp_path):
+        clf = fit_rows(lambda place=place: make(place), np.arange(N_ROWS), UNEVEN)
+        assert clf.stacked_
+        assert next(clf.estimators_[0].module_.parameters()).is_cuda
+        kept = np.arange(N_ROWS)
+        for rows in ([3], [40, 41, 42, 5], [7]):
+            clf.forget(rows)
+            kept = np.setdiff1d(kept, rows)
+        assert differences(clf, fit_rows(make, kept, UNEVEN), LEARNED) == []
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_nets_that_are_made_up_change_nothing(optimizer, monkeypatch):
+    """As on devices where all stacks have one size."""
+    make = SisaClassifier(net(**OPTIMIZERS[optimizer]), n_shards=4, n_slices=2, random_state=0)
+    expected = make.fit(X, Y).forget([3, 4]).estimators_
+    monkeypatch.setattr(_sisa_base, "n_slots", lambda net, n_nets: n_nets + 1)
+    steps, seen = _stacked_train.StackedSteps, []
+
+    def noted(net, states, n_rows):
+        seen.append(len(states))
+        return steps(net, states, n_rows)
+
+    monkeypatch.setattr(_stacked_train, "StackedSteps", noted)
+    found = make.fit(X, Y).forget([3, 4]).estimators_
+    assert set(seen) == {5}
+    for a, b in zip(found, expected, strict=True):
+        assert state_digest(a) == state_digest(b)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_a_shard_has_the_bits_of_one_that_is_alone(optimizer, device):
     """A stack of one is padded, a stack of four is not."""
-    make = SisaClassifier(net(**OPTIMIZERS[optimizer]), n_shards=4, random_state=0)
+    own = net(**OPTIMIZERS[optimizer], device=device)
+    make = SisaClassifier(own, n_shards=4, random_state=0)
     everything = make.fit(X, Y).estimators_
     for shard in range(4):
         rows = np.flatnonzero(make.fit(X, Y)._placement_.part == shard)

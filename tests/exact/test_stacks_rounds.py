@@ -140,7 +140,7 @@ def test_a_planted_fault_is_found(fault, monkeypatch):
 @pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
 def test_a_step_draws_on_as_after_building_the_whole_net(optimizer):
     template = prepare(net(optimizer=optimizer))
-    learner = StackedNetLearner(template, "")
+    learner = StackedNetLearner(template, "", None)
     with isolated_rng(7):
         clone(template).initialize()
         expected = torch.get_rng_state()

@@ -24,8 +24,8 @@ def in_place(X, w):
 
 
 def made_inside(X, w):
-    mask = torch.arange(w.shape[0]) % 2
-    return torch.where(mask.bool(), X @ w.T, torch.zeros(()))
+    mask = torch.arange(w.shape[0], device=w.device) % 2
+    return torch.where(mask.bool(), X @ w.T, torch.zeros((), device=w.device))
 
 
 def several_results(X, w):
@@ -41,6 +41,11 @@ def views(X, w):
     return (X @ w.T).T.reshape(-1)[::2].unsqueeze(0).expand(3, -1) * 2
 
 
+def sums(X, w):
+    product = X @ w.T
+    return product.sum(), product.sum(1), product.mean()
+
+
 def losses(X, w):
     w = w.detach().requires_grad_()
     with torch.enable_grad():
@@ -48,7 +53,17 @@ def losses(X, w):
         return [loss.detach(), *torch.autograd.grad(loss, [w])]
 
 
-FUNCTIONS = [linear, in_place, made_inside, several_results, no_out_variant, views, losses]
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.cuda,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+        ],
+    ),
+]
+FUNCTIONS = [linear, in_place, made_inside, several_results, no_out_variant, views, sums, losses]
 
 
 def leaves(result):
@@ -57,17 +72,18 @@ def leaves(result):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_repeated_on_new_contents(function, dtype):
+@pytest.mark.parametrize("device", DEVICES)
+def test_repeated_on_new_contents(function, dtype, device):
     generator = torch.Generator().manual_seed(0)
-    X = torch.randn(6, 5, generator=generator, dtype=dtype)
-    w = torch.randn(4, 5, generator=generator, dtype=dtype)
+    X = torch.randn(6, 5, generator=generator, dtype=dtype).to(device)
+    w = torch.randn(4, 5, generator=generator, dtype=dtype).to(device)
     with torch.no_grad():
         recording = record(function, X, w)
         for expected, found in zip(leaves(function(X, w)), leaves(recording.result), strict=True):
             assert torch.equal(expected, found)
         for _ in range(3):
-            X.normal_(generator=generator)
-            w.normal_(generator=generator)
+            X.copy_(torch.randn(6, 5, generator=generator, dtype=dtype))
+            w.copy_(torch.randn(4, 5, generator=generator, dtype=dtype))
             repeated = recording.repeat()
             for expected, found in zip(leaves(function(X, w)), leaves(repeated), strict=True):
                 assert torch.equal(expected, found)
