@@ -116,4 +116,5 @@ def _kl(p, q):
 
 def _js(p, q):
     middle = (p + q) / 2
+    middle = np.maximum(middle, np.finfo(np.float64).tiny)  # half of the smallest number is zero
     return (rel_entr(p, middle) + rel_entr(q, middle)).sum(-1) / 2
