@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -169,6 +171,28 @@ def test_memory_is_given_back():
     assert after <= before + 2**20
 
 
+def test_requests_do_not_reserve_more_and_more():
+    clf = SisaClassifier(net("cuda", module=MLP), n_shards=3, n_slices=2, random_state=0)
+    clf.fit(X, Y)
+    reserved = []
+    for row in range(12):
+        clf.forget(row)
+        reserved.append(torch.cuda.memory_reserved())
+    assert reserved[-1] == reserved[3]
+
+
+WAITS = """
+import torch
+from sk_unlearn.nets._cuda_graph import CapturedCall
+source, seen = torch.ones(4, device="cuda"), []
+call = CapturedCall(lambda: seen.append(source.sum().item()), source.device)
+for k in range(4):
+    source.fill_(k)
+    call()
+print(*seen)
+"""
+
+
 class TestCapturedCall:
     def test_runs_captures_and_repeats(self):
         source, target = torch.arange(4.0, device="cuda"), torch.zeros(4, device="cuda")
@@ -189,14 +213,10 @@ class TestCapturedCall:
         assert len(calls) == 3
 
     def test_what_cannot_be_captured_goes_on_as_it_is(self):
-        source, seen = torch.ones(4, device="cuda"), []
-        call = CapturedCall(lambda: seen.append(source.sum().item()), source.device)
-        for k in range(4):
-            source.fill_(k)
-            call()
-        assert seen[0] == 0
-        assert seen[-2:] == [8, 12]
-        assert source.sum().item() == 12
+        """In a process of its own: torch may not be what it was after a capture that failed."""
+        run = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.split()[-2:] == ["8.0", "12.0"]
 
     def test_a_recording_is_captured(self):
         source = torch.arange(6.0, device="cuda")
@@ -205,3 +225,4 @@ class TestCapturedCall:
             for k in range(4):
                 source.fill_(k)
                 torch.testing.assert_close(recording.repeat(), (source.exp() + 1).sum())
+        assert recording._run._graph is not None

@@ -150,7 +150,7 @@ class BaseSisa(BaseEnsemble):
             size = 2 ** round(math.log2(len(y)))
             estimator, recipe = prepare(self._default_estimator(rows, classes, size)), size
             stack = size, None if classes is None else len(classes)
-            alone = alone or size_reason(estimator)
+            alone = alone or size_reason(estimator, self._recipe_.n_shards)
         encoded = contains_net(estimator)
         if encoded:
             y = self._encode(y) if classes is None else np.searchsorted(classes, y)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from sk_unlearn.exact._chain import Chain
-from sk_unlearn.nets import can_stack, is_net
+from sk_unlearn.nets import is_net
 from sk_unlearn.nets._inspect import throwaway_module
+from sk_unlearn.nets._stacked import stack_reason
 from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
 from sk_unlearn.nets._stacked_jobs import default_width, train_stacks
 from sk_unlearn.nets._stacked_steps import KeptSteps
@@ -27,6 +28,9 @@ __all__ = ["n_slots", "reason_alone", "size_reason", "train_side_by_side"]
 # parameters a step. Up to here a request that hits one shard takes at most 1.2 times as long as
 # alone.
 _MOST_IN_VAIN = 2**22
+# On a CUDA device a step computes all slots, also for one net. Up to here, in rows times all
+# parameters, that takes less time than the launches of a step of a net that is alone.
+_MOST_ON_DEVICE = 2**31
 
 
 def reason_alone(net, X, y, n_nets):
@@ -54,19 +58,22 @@ def reason_alone(net, X, y, n_nets):
     if n_nets < 2:
         return "there is one net"
     try:
-        reason = can_stack(net, *_made_up_rows(X, y)) or size_reason(net)
+        reason = stack_reason(net, *_made_up_rows(X, y), n_slots(net, n_nets))
+        reason = reason or size_reason(net, n_nets)
     except Exception as error:  # of the user's module, on rows that are none of the user's
         reason = f"a trial failed: {type(error).__name__}"
     return reason and re.sub(r" at 0x[0-9a-fA-F]+", "", reason)
 
 
-def size_reason(net):
-    """Why nets of this size are trained one by one, however many there are.
+def size_reason(net, n_nets):
+    """Why nets of this size are trained one by one.
 
     Parameters
     ----------
     net : skorch.NeuralNet
         Prepared.
+    n_nets : int
+        Most nets that there can be.
 
     Returns
     -------
@@ -75,7 +82,13 @@ def size_reason(net):
     n_parameters = sum(value.numel() for value in throwaway_module(net).parameters())
     n_rows = batch_options(net)["batch_size"]
     padded = math.ceil(n_rows / VECTOR) * VECTOR
-    if n_parameters * (padded - n_rows) <= _MOST_IN_VAIN:
+    slots = n_slots(net, n_nets)
+    if slots is not None and n_parameters * padded * slots > _MOST_ON_DEVICE:
+        return (
+            f"with {n_parameters} parameters and batches of {n_rows} rows, a step of {slots} at "
+            "once would take longer"
+        )
+    if slots is not None or n_parameters * (padded - n_rows) <= _MOST_IN_VAIN:
         return None
     return (
         f"with {n_parameters} parameters, batches of {n_rows} rows, filled up to {padded}, would "

@@ -1,6 +1,6 @@
 """Repeat tensor operations on the same memory, without what chose them the first time."""
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,6 +28,10 @@ _WITHOUT_CONTENTS = {
 }
 
 
+# Operations that a host waits for, to know the shape of what they make.
+_WAITING = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
+
+
 class Recording:
     """Operations of one call of a function, to be run again.
 
@@ -35,7 +39,7 @@ class Recording:
     tensors; deciding takes longer than running them where tensors are small. Run again,
     every operation reads and writes the memory that it had the first time, with the same
     kernels and so the same bits. What varies must come through the contents of tensors
-    that were there before the call. On a CUDA device all of them become one launch.
+    that were there before the call. On a CUDA device all of them are one launch.
 
     Parameters
     ----------
@@ -44,28 +48,31 @@ class Recording:
         What the function returned; overwritten by each :meth:`repeat`.
     written : list of Tensor
         All that the operations write to.
+    device : torch.device
+        Where all of it happens, if that is a CUDA device.
     """
 
-    def __init__(self, steps, result, written):
-        self._steps = steps
+    def __init__(self, steps, result, written, device):
+        self._run = partial(_run, steps)
         self.result = result
         self.written = written
-        on_cuda = bool(written) and written[0].is_cuda
-        self._captured = CapturedCall(self._run, written[0].device) if on_cuda else None
+        if device is not None:
+            self._run = CapturedCall(self._run, device)
 
     def repeat(self):
         """Run the operations again, gradients being off; return ``result``."""
-        (self._captured or self._run)()
+        self._run()
         return self.result
 
     def release(self):
         """Let go of memory that only a repetition uses."""
-        if self._captured is not None:
-            self._captured.release()
+        if isinstance(self._run, CapturedCall):
+            self._run.release()
 
-    def _run(self):
-        for function, args, kwargs in self._steps:
-            function(*args, **kwargs)
+
+def _run(steps):
+    for function, args, kwargs in steps:
+        function(*args, **kwargs)
 
 
 def record(function, *args):
@@ -92,7 +99,16 @@ def record(function, *args):
         result = function(*args)
     steps = [_step(*call) for call in recorder.calls]
     written = [tensor for call in recorder.calls for tensor in _tensors(call[-1])]
-    return Recording(steps, _detached(result), written)
+    return Recording(steps, _detached(result), written, _cuda_device(recorder.calls))
+
+
+def _cuda_device(calls):
+    """The CUDA device of all tensors; None where it is none, or where the host has to wait."""
+    devices = {tensor.device for tensor in _tensors(calls)}
+    if len(devices) != 1 or any(_WAITING & set(func.tags) for func, *_ in calls):
+        return None
+    (device,) = devices
+    return device if device.type == "cuda" else None
 
 
 class _Recorder(TorchDispatchMode):

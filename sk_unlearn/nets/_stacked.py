@@ -75,10 +75,15 @@ def can_stack(net, X=None, y=None):
     >>> can_stack(NeuralNetClassifier(MLP, **sizes, criterion=nn.CrossEntropyLoss))
     'its train_split is not None'
     """
+    return stack_reason(net, X, y)
+
+
+def stack_reason(net, X, y, n_nets=None):
+    """What :func:`can_stack` says, of stacks of so many nets on a CUDA device."""
     template = _template(prepare(clone(net)))
     reason = settings_reason(template)
     if reason is None and X is not None:
-        reason = _tensors(template, X, y)[0]
+        reason = _tensors(template, X, y, n_nets)[0]
     return reason
 
 
@@ -248,7 +253,7 @@ def _template(net):
         return clone(net).initialize()
 
 
-def _tensors(template, X, y):
+def _tensors(template, X, y, n_nets=None):
     """The reason why data rules out stacking, and the tensors that are trained on."""
     if y is None:
         return "y is None", None
@@ -259,5 +264,5 @@ def _tensors(template, X, y):
     X, y = tensors
     y = match_target(template, X, y)
     with reproducible_threads():
-        reason = trial_reason(template, X[:2], y[:2])
+        reason = trial_reason(template, X[:2], y[:2], n_nets)
     return reason, (X, y)

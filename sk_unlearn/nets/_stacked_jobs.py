@@ -52,7 +52,8 @@ def train_stacks(
     n_workers = effective_n_jobs(n_jobs)
     if width is None:
         width = default_width(net) if len(sizes) > 1 else 1
-    stacks = _plan(sizes, n_workers, width)
+    # stacks of one size take as long with few nets as with many
+    stacks = _plan(sizes, n_workers if n_slots is None else 1, width)
     n_steps = epochs * sum(sizes) / batch_options(net)["batch_size"]
     processes = n_steps > _STEPS_FOR_PROCESSES and tensors[0].device.type == "cpu"
     prefer = "processes" if processes else "threads"

@@ -16,18 +16,15 @@ from sk_unlearn.utils._seeding import isolated_rng
 __all__ = ["trial_reason"]
 
 _NETS = 11
-_PARTS = {
-    "cpu": ([0, 1], [7, 8, 9], [5]),  # other widths, and odd places
-    "cuda": ([*range(3, _NETS), *range(3)],),
-}
+_PARTS = ([0, 1], [7, 8, 9], [5])  # other widths, and odd places
 
 
-def trial_reason(net, X, y):
+def trial_reason(net, X, y, n_nets=None):
     """Why stacked steps of a net are not what it would take alone.
 
     Eleven nets of different weights take one step each; then two, three and one of them, which
-    must give the same bits, and so must each step when it is repeated. On other devices than a
-    CPU kernels are chosen by the size of a stack: there it is all eleven in other places.
+    must give the same bits, and so must each step when it is repeated. On a CUDA device kernels
+    are chosen by the size of a stack: there it is all nets in other places.
     Buffers must stay as they are, rows must not see each other, and a net's outputs must be
     those of its module alone.
 
@@ -37,6 +34,8 @@ def trial_reason(net, X, y):
         Prepared and initialised; left untouched.
     X, y : Tensor
         Rows; two are used.
+    n_nets : int, default=None
+        In place of eleven.
 
     Returns
     -------
@@ -47,7 +46,7 @@ def trial_reason(net, X, y):
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
     try:
         with isolated_rng(0), torch.enable_grad():
-            return _try(net, module.train(), X, y)
+            return _try(net, module.train(), X, y, n_nets or _NETS)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         return f"a trial failed: {str(error).strip().splitlines()[0] if str(error) else error!r}"
     finally:
@@ -56,16 +55,16 @@ def trial_reason(net, X, y):
             part.training = training
 
 
-def _try(net, module, X, y):
+def _try(net, module, X, y, n_nets):
     device = next(module.parameters()).device
-    X, y, states = X.to(device), y.to(device), _states(net, _NETS)
+    X, y, states = X.to(device), y.to(device), _states(net, n_nets)
     rows = torch.arange(VECTOR) % min(2, len(X))
-    parts = _PARTS[device.type]
+    parts = _PARTS if device.type == "cpu" else ([*range(1, n_nets), 0],)
     stacks = (states, *([states[k] for k in part] for part in parts))
     steps = [_step(net, module, stack, X[rows], y[rows]) for stack in stacks]
     buffers = {name: value.clone() for name, value in steps[0].nets.fixed.items()}
     output = steps[0].nets(steps[0].X)
-    if not torch.is_tensor(output) or output.shape[:2] != (_NETS, VECTOR):
+    if not torch.is_tensor(output) or output.shape[:2] != (n_nets, VECTOR):
         return "its module does not return one tensor with one output a row"
     numbers = _numbers(module)
     wide = _results(steps[0], output)
@@ -89,7 +88,8 @@ def _try(net, module, X, y):
         return "the output of a row depends on the other rows of its batch"
     recording = record(steps[0].compute)
     with torch.no_grad():
-        repeated = tree_leaves(recording.repeat())
+        for _ in range(3):  # as it is, captured, and from then on
+            repeated = tree_leaves(recording.repeat())
     if not all(map(_same, wide[1:], repeated)):
         return "its operations give something else when they are repeated"
     return None

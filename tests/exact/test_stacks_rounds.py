@@ -1,6 +1,7 @@
 """Rounds of stacked training, and which nets take part."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -200,9 +201,18 @@ def test_the_decision_does_not_look_at_the_rows(rows):
 def test_size_is_what_a_lone_net_would_compute_in_vain():
     linear = {"module__n_features": 2**10 - 1, "module__n_outputs": 2**8, "module__hidden": ()}
     for size in (16, 32, 48, 512):  # 2**18 parameters, at most 16 rows more
-        assert size_reason(net(**linear, batch_size=size)) is None
+        assert size_reason(net(**linear, batch_size=size), 20) is None
     for size in (8, 33):
-        assert "262144 parameters" in size_reason(net(**linear, batch_size=size))
+        assert "262144 parameters" in size_reason(net(**linear, batch_size=size), 20)
+
+
+def test_size_is_what_a_stack_on_a_device_computes_for_nets_that_are_not_there():
+    linear = {"module__n_features": 2**10 - 1, "module__n_outputs": 2**8, "module__hidden": ()}
+    own = net(**linear, batch_size=512, device="cuda")
+    assert _stacks.n_slots(own.set_params(device="cuda:1"), 100) == 50  # 1 MiB each
+    with mock.patch.object(_stacks, "n_slots", lambda net, n_nets: n_nets):
+        assert size_reason(own, 16) is None  # 2**31
+        assert "of 17 at once" in size_reason(own, 17)
 
 
 class EmptiedMeanwhile(list):

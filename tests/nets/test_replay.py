@@ -1,5 +1,8 @@
 """Recorded operations against the functions that they were recorded from."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_unlearn.nets import MLP, _stacked_step, train_states
-from sk_unlearn.nets._replay import record
+from sk_unlearn.nets._cuda_graph import CapturedCall
+from sk_unlearn.nets._replay import Recording, record
 from sk_unlearn.nets._stacked_optimizer import StackedOptimizer
 
 
@@ -106,6 +110,31 @@ def test_the_memory_stays():
     recording = record(linear, X, w)
     place = recording.result.data_ptr()
     assert recording.repeat().data_ptr() == place
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cuda")])
+def test_nothing_waits_for_the_garbage_collector(device):
+    """Memory of a device is out of its sight."""
+    recording = Recording([(torch.add, (torch.ones(2), 1), {})], None, [], device)
+    gone = weakref.ref(recording)
+    gc.disable()
+    try:
+        del recording
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("function", [lambda X: X + torch.ones(3).to(X.device), torch.nonzero])
+def test_what_the_host_waits_for_is_not_captured(function):
+    X = torch.ones(3, device="cuda")
+    with torch.no_grad():
+        recording = record(function, X)
+        for _ in range(3):
+            torch.testing.assert_close(recording.repeat(), function(X))
+    assert not isinstance(recording._run, CapturedCall)
 
 
 def test_no_graph_is_kept():
