@@ -87,7 +87,7 @@ def device(results):
     rows += [
         (f"accuracy, {what}", value, "", "", "") for what, value in results["accuracy"].items()
     ]
-    return table(("What", "ms", "Over", "Ratio", "Aim"), rows)
+    return table(("What", "ms", "Over", "Ratio", "Aim on two cores"), rows)
 
 
 def run(results):
