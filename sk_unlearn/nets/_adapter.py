@@ -8,6 +8,7 @@ from skorch import NeuralNet
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.functional import RowwiseModel
+from sk_unlearn.nets._blank import blank_copy
 from sk_unlearn.nets._criteria import class_weight_scale, links, row_loss, weighs_classes
 from sk_unlearn.nets._inspect import bare_module, trains_instance
 from sk_unlearn.nets._module_copy import deepcopy_module
@@ -216,6 +217,18 @@ def with_parameters(net, parameters, *, classes=None):
 
 def rebuilt_net(net, parameters, classes=None):
     """The same as :func:`with_parameters`, drawing from the global generators as they are."""
+    fresh = blank_copy(net)
+    if fresh is None:
+        fresh = _initialised(net, parameters)
+    else:
+        _write(fresh.module_, parameters)
+    if classes is not None:
+        fresh.classes_inferred_ = classes
+    return fresh
+
+
+def _initialised(net, parameters):
+    """Built by the net's own methods, from whatever modules."""
     fresh = clone(net)
     fresh.initialize()
     as_new = _ignores_values(fresh)
@@ -230,8 +243,6 @@ def rebuilt_net(net, parameters, classes=None):
             as_new = False
     if not as_new:
         fresh.initialize_optimizer()
-    if classes is not None:
-        fresh.classes_inferred_ = classes
     return fresh
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from sk_unlearn.nets._inspect import bare_module
+from sk_unlearn.nets._known_parts import is_known
 from sk_unlearn.nets._stacked_loss import StackedLoss
 from sk_unlearn.nets._stacked_step import StackedNets, StackedStep
 
@@ -10,9 +11,6 @@ __all__ = ["KeptSteps", "RestingSteps", "StackedSteps"]
 
 # What rests between requests, at most.
 MAX_BYTES = 2**22
-# Where modules come from whose forward pass is known, and what else may run in it.
-_KNOWN = ("torch.nn.modules.", "sk_unlearn.nets.")
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class StackedSteps:
@@ -76,15 +74,9 @@ class StackedSteps:
     def may_rest(self):
         """Whether nobody else can know the memory of what was recorded.
 
-        Layers of torch's and nets of this package compute and keep nothing. A module of somebody
-        else may keep a tensor that was made while it was recorded, or write to one of its own.
+        A module of somebody else may keep a tensor that was made while it was recorded.
         """
-        return all(
-            type(part).__module__.startswith(_KNOWN)
-            and "forward" not in vars(part)
-            and not any(getattr(part, hooks) for hooks in _HOOKS)
-            for part in self.nets.module.modules()
-        )
+        return is_known(self.nets.module)
 
     def rest(self):
         """Forget states, rows and the net; what was recorded stays."""
