@@ -144,12 +144,20 @@ class CurvatureCache:
             return replace(self, position=position)
         if len(position) == len(self.position):
             return replace(self, position=position)
-        left = np.zeros(self.position[-1] + 1, dtype=bool)
-        left[position] = True
-        gone = np.flatnonzero(~left[self.position])
+        gone = _gone(self.position, position)
         values = self.curvature, self.gradient, self.draw
         curvature, gradient, draw = (_without(value, gone) for value in values)
         return replace(self, position=position, curvature=curvature, gradient=gradient, draw=draw)
+
+
+def _gone(position, left):
+    """Places of the numbers that are not among those that are left, both ascending."""
+    if len(position) == len(left) + 1:  # the first that differs, or the last
+        differs = position[:-1] != left
+        return np.array([differs.argmax() if differs.any() else len(left)])
+    among = np.zeros(position[-1] + 1, dtype=bool)
+    among[left] = True
+    return np.flatnonzero(~among[position])
 
 
 def _without(values, indices):

@@ -9,18 +9,22 @@ from sk_unlearn.utils._digest import state_digest
 __all__ = ["NetImprint"]
 
 
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+
+
 @dataclass(frozen=True, eq=False)
 class NetImprint:
-    """Copies of a net's parameters and buffers, and a digest of its criterion.
+    """Copies of a net's parameters and buffers, and the settings of its criterion.
 
     Attributes
     ----------
     state : dict of str to Tensor
-    criterion : str
+    criterion : list or str
+        A digest where settings are more than numbers and names.
     """
 
     state: dict
-    criterion: str
+    criterion: list | str
 
     @classmethod
     def of(cls, net):
@@ -49,14 +53,22 @@ def _tensors(net):
 
 
 def _settings(criterion):
-    """Digest of a criterion with its settings, which are not in its ``state_dict``."""
+    """A criterion's settings, which are not in its ``state_dict``."""
     parts = criterion.modules() if isinstance(criterion, torch.nn.Module) else [criterion]
-    return state_digest([(type(part), _filled(vars(part))) for part in parts])
+    settings = [(type(part), _filled(vars(part))) for part in parts]
+    plain = all(type(value) in _PLAIN for _, values in settings for value in values.values())
+    return settings if plain else state_digest(settings)
 
 
 def _filled(values):
     """Without the empty tables of hooks and the like that every module has."""
-    return {k: v for k, v in values.items() if not isinstance(v, dict) or v}
+    return {k: v for k, v in values.items() if not _is_empty(v)}
+
+
+def _is_empty(table):
+    if isinstance(table, dict):
+        return all(value is None for value in table.values())
+    return isinstance(table, set) and not table
 
 
 def _equal(one, other):

@@ -207,12 +207,13 @@ class BasePuma(BaseNetForget):
         at_once = None if self.chunk_size else (objective.chunk_size, objective.most_kept)
         self._curvature_cache_ = replace(cache, rows_at_once=at_once)
         n_looks = sum(len(r.attempts) for r in reports if r.nonlinearity is not None)
+        n_seen = len(looked_at(objective)) if n_looks else 0
         cost = self._cost(
             [n_products for report in reports for n_products in report.attempts],
             n_hit,
             len(leaving),
             n_measured=sum(len(report.attempts) * report.n_forgotten for report in reports),
-            n_looked_at=n_looks * len(looked_at(objective)),
+            n_looked_at=n_looks * n_seen,
         )
         solver = {"steps": [report.to_dict() for report in reports]}
         return params, Removal(cost, solver, self._advise(reports))
@@ -258,7 +259,8 @@ class BasePuma(BaseNetForget):
         return messages
 
     def _objective(self, net, retained, cache, *, damping=None):
-        if not all(torch.isfinite(p).all() for p in net.module_.parameters()):
+        # a net that a request left is finite
+        if cache.kept is None and not _is_finite(net.module_):
             raise RemovalFailedError(
                 "The net has parameters that are not finite: its training diverged. Lower its "
                 "learning rate or scale the data, and fit again."
@@ -332,4 +334,10 @@ class BasePuma(BaseNetForget):
         return cache.largest_gradients(self._n_sampled(self._n_trained))
 
     def _progress(self, parts):
-        return tqdm(parts, desc="forgetting", unit="step", leave=False, disable=not self.verbose)
+        if not self.verbose:
+            return parts
+        return tqdm(parts, desc="forgetting", unit="step", leave=False)
+
+
+def _is_finite(module):
+    return all(torch.isfinite(parameter).all() for parameter in module.parameters())

@@ -1,6 +1,7 @@
 """Digest of a fitted object: equal exactly when two models are bit-identical."""
 
 import inspect
+from collections import OrderedDict
 from hashlib import sha256
 
 import numpy as np
@@ -92,34 +93,70 @@ def _update(stream, obj, ancestors):
         if obj is ancestor:
             stream.mark("('cycle',)\0")
             return
-    path, name = (*ancestors, obj), kind.__name__
-    if isinstance(obj, dict):
-        stream.mark(f"({name!r}, {len(obj)})\0")
-        # equal dicts can differ in order, and copies of nets do
-        items = [part for key in _ordered(obj) for part in (key, obj[key])]
-        _update_all(stream, items, path)
-    elif isinstance(obj, (list, tuple)):
-        stream.mark(f"({name!r}, {len(obj)})\0")
-        _update_all(stream, obj, path)
-    elif isinstance(obj, torch.Tensor):
-        stream.mark(f"('tensor', {obj.dtype!r}, {tuple(obj.shape)!r})\0")
-        stream.contents(_memory(obj.detach()))
-    elif isinstance(obj, np.ndarray):
-        stream.mark(f"('array', {obj.dtype.str!r}, {obj.shape!r})\0")
-        if obj.dtype.hasobject:
-            _update(stream, obj.tolist(), path)
-        else:
-            stream.contents(np.ascontiguousarray(obj).reshape(-1).view(np.uint8).data)
-    elif isinstance(obj, (set, frozenset)):
-        stream.mark(f"({name!r}, {sorted(map(state_digest, obj))!r})\0")
-    elif isinstance(obj, np.ufunc):
-        stream.mark(f"('ufunc', {obj.__name__!r})\0")
-    elif isinstance(obj, type) or inspect.isroutine(obj):
-        module = getattr(obj, "__module__", "")
-        stream.mark(f"('name', {module!r}, {obj.__qualname__!r})\0")
+    write = _WRITERS.get(kind)
+    if write is None:  # nearly all are of the kinds themselves: no look at each for every object
+        write = next((w for base, w in _WRITERS.items() if isinstance(obj, base)), _write_object)
+    write(stream, obj, (*ancestors, obj))
+
+
+def _write_dict(stream, obj, path):
+    stream.mark(f"({type(obj).__name__!r}, {len(obj)})\0")
+    # equal dicts can differ in order, and copies of nets do
+    _update_all(stream, [part for key in _ordered(obj) for part in (key, obj[key])], path)
+
+
+def _write_sequence(stream, obj, path):
+    stream.mark(f"({type(obj).__name__!r}, {len(obj)})\0")
+    _update_all(stream, obj, path)
+
+
+def _write_tensor(stream, obj, path):
+    stream.mark(f"('tensor', {obj.dtype!r}, {tuple(obj.shape)!r})\0")
+    stream.contents(_memory(obj.detach()))
+
+
+def _write_array(stream, obj, path):
+    stream.mark(f"('array', {obj.dtype.str!r}, {obj.shape!r})\0")
+    if obj.dtype.hasobject:
+        _update(stream, obj.tolist(), path)
     else:
-        stream.mark(f"('object', {kind.__module__!r}, {kind.__qualname__!r})\0")
-        _update(stream, _state_of(obj), path)
+        stream.contents(np.ascontiguousarray(obj).reshape(-1).view(np.uint8).data)
+
+
+def _write_set(stream, obj, path):
+    stream.mark(f"({type(obj).__name__!r}, {sorted(map(state_digest, obj))!r})\0")
+
+
+def _write_ufunc(stream, obj, path):
+    stream.mark(f"('ufunc', {obj.__name__!r})\0")
+
+
+def _write_name(stream, obj, path):
+    stream.mark(f"('name', {getattr(obj, '__module__', '')!r}, {obj.__qualname__!r})\0")
+
+
+def _write_object(stream, obj, path):
+    if inspect.isroutine(obj):
+        _write_name(stream, obj, path)
+        return
+    kind = type(obj)
+    stream.mark(f"('object', {kind.__module__!r}, {kind.__qualname__!r})\0")
+    _update(stream, _state_of(obj), path)
+
+
+_WRITERS = {
+    dict: _write_dict,
+    OrderedDict: _write_dict,
+    list: _write_sequence,
+    tuple: _write_sequence,
+    torch.Tensor: _write_tensor,
+    torch.nn.Parameter: _write_tensor,
+    np.ndarray: _write_array,
+    set: _write_set,
+    frozenset: _write_set,
+    np.ufunc: _write_ufunc,
+    type: _write_name,
+}
 
 
 def _memory(tensor):
