@@ -56,13 +56,13 @@ def _settings(criterion):
     """A criterion's settings, which are not in its ``state_dict``."""
     parts = criterion.modules() if isinstance(criterion, torch.nn.Module) else [criterion]
     settings = [(type(part), _filled(vars(part))) for part in parts]
-    plain = all(type(value) in _PLAIN for _, values in settings for value in values.values())
+    plain = all(kind in _PLAIN for _, values in settings for kind, _ in values.values())
     return settings if plain else state_digest(settings)
 
 
 def _filled(values):
     """Without the empty tables of hooks and the like that every module has."""
-    return {k: v for k, v in values.items() if not _is_empty(v)}
+    return {k: (type(v), v) for k, v in values.items() if not _is_empty(v)}
 
 
 def _is_empty(table):

@@ -161,7 +161,9 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     length = float(step.norm() / model.flatten(params).norm())
     if length > MAX_LENGTH:
         step = step * (MAX_LENGTH / length)
-    moved = model.unflatten(model.flatten(params) + step)
+    moved = model.flatten(params) + step
+    _check_finite(moved, solves[-1])
+    moved = model.unflatten(moved)
     losses_after, after = measure.after(moved, step)
     report = StepReport(
         n_forgotten=len(leaving),
@@ -273,10 +275,18 @@ def _weighted(at, rows, weights, chunk, added):
 
 
 def _check_step(step, removed, solved):
-    if torch.isfinite(step).all() and (step.any() or not removed.any()):
-        return
-    found = "moves nothing" if torch.isfinite(step).all() else "is not finite"
-    raise RemovalFailedError(
+    _check_finite(step, solved)
+    if removed.any() and not step.any():
+        raise _failed("moves nothing", solved)
+
+
+def _check_finite(vector, solved):
+    if not torch.isfinite(vector).all():
+        raise _failed("is not finite", solved)
+
+
+def _failed(found, solved):
+    return RemovalFailedError(
         f"The removal step {found}, so nothing was forgotten ({solved.message}). Use "
         "curvature='gauss_newton', raise damping, lower eta, or retrain."
     )

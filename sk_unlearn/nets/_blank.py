@@ -1,6 +1,7 @@
 """A net as skorch would make it anew, with copies of a trained one's modules."""
 
 import inspect
+from functools import cache
 
 import torch
 from sklearn.base import clone
@@ -44,8 +45,7 @@ def blank_copy(net):
     fresh : skorch.NeuralNet or None
         With a copy of the net's module; without optimiser state, history, state of callbacks and
         gradients. None where more may come along than is known: a net or a module of another
-        class, modules with hooks or with attributes that are no numbers, a net with attributes
-        of somebody else's.
+        class, with hooks or attributes of somebody else's.
     """
     params = net.get_params(deep=False)
     if not _is_plain(net, params):
@@ -73,27 +73,38 @@ def _is_plain(net, params):
         and not net.compile
         and has_single_parts(net)
         and type(net.optimizer_).__module__.startswith("torch.optim.")
-        and all(map(_is_expected, vars(net)))
+        and vars(net).keys() <= _KNOWN_NAMES | net._params_to_validate
         and is_known(net.module_)
-        and all(map(_holds_numbers, net.module_.modules()))
+        and all(map(_is_as_made, net.module_.modules()))
     )
 
 
-def _is_expected(name):
-    """Whether skorch's nets have an attribute, as a parameter or beside these."""
-    return name in _KNOWN_NAMES or "__" in name
-
-
-def _holds_numbers(part):
-    """Beside parameters and buffers; those buffers that are not saved count as somebody else's."""
-    return not part._non_persistent_buffers_set and all(
-        name in _MODULE_NAMES or all(isinstance(v, _ATOMS) for v in _items(value))
-        for name, value in vars(part).items()
+def _is_as_made(part):
+    """Whether a layer has what its class gives it, and nothing that somebody noted there."""
+    return (
+        not part._non_persistent_buffers_set
+        and vars(part).keys() <= _MODULE_NAMES | _names_of(type(part))
+        and all(map(_is_plain_buffer, part._buffers.values()))
     )
 
 
-def _items(value):
-    return value if isinstance(value, tuple) else (value,)
+@cache
+def _names_of(kind):
+    """Attributes of layers of a class: what they are built from, and what it declares."""
+    names = set()
+    for base in kind.__mro__:
+        names.update(inspect.get_annotations(base), vars(base).get("__constants__", ()))
+        if "__init__" in vars(base):
+            names.update(inspect.signature(base.__init__).parameters)
+    return frozenset(names)
+
+
+def _is_plain_buffer(buffer):
+    return buffer is None or (
+        buffer.grad is None
+        and not vars(buffer)
+        and buffer.untyped_storage().nbytes() == buffer.nbytes
+    )
 
 
 def _own(value):

@@ -1,10 +1,16 @@
 """Modules of which everything is known: what they compute, and all that they keep."""
 
+from torch import nn
+
 __all__ = ["is_known"]
 
 # Where modules come from whose forward pass keeps nothing, and what else may run in it.
 _KNOWN = ("torch.nn.modules.", "sk_unlearn.nets.")
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = [
+    name
+    for name, value in vars(nn.Module()).items()
+    if isinstance(value, dict) and name not in ("_parameters", "_buffers", "_modules")
+]
 
 
 def is_known(module):

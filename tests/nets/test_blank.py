@@ -123,6 +123,26 @@ def with_batches(net):
     net.module_.layers[1].last = (torch.from_numpy(X),)
 
 
+def with_numbers(net):
+    net.module_.layers[1].last = tuple(X[0].tolist())
+
+
+def with_text(net):
+    net.module_.layers[1].last = repr(X[0])
+
+
+def with_loss(net):
+    net.module_.layers[1].last = 0.25
+
+
+def with_state_hook(net):
+    net.module_.layers[1].register_state_dict_post_hook(lambda *args, rows=X: None)
+
+
+def with_load_hook(net):
+    net.module_.layers[1].register_load_state_dict_post_hook(lambda *args, rows=X: None)
+
+
 def with_buffer(net):
     net.module_.register_buffer("last", torch.from_numpy(X), persistent=False)
 
@@ -136,7 +156,20 @@ def with_forward(net):
 
 
 @pytest.mark.parametrize(
-    "change", [with_hook, with_batch, with_batches, with_buffer, with_attribute, with_forward]
+    "change",
+    [
+        with_attribute,
+        with_batch,
+        with_batches,
+        with_buffer,
+        with_forward,
+        with_hook,
+        with_load_hook,
+        with_loss,
+        with_numbers,
+        with_state_hook,
+        with_text,
+    ],
 )
 def test_what_somebody_added_is_left_to_skorch(change):
     net = trained("default")
@@ -150,8 +183,25 @@ def test_what_somebody_added_is_left_to_skorch(change):
 
 def test_a_name_that_no_parameter_has():
     """skorch takes all that does not end with an underscore for one, and refuses it."""
-    net = trained("default")
-    net.noted = X
+    for name in ("noted", "module__last"):
+        net = trained("default")
+        setattr(net, name, X)
+        assert blank_copy(net) is None
+
+
+def test_layers_with_buffers():
+    def fitted():
+        net = NeuralNetClassifier(
+            nn.BatchNorm1d, module__num_features=5, criterion=nn.CrossEntropyLoss, verbose=0
+        )
+        return prepare(net.set_params(train_split=None)).fit(X, Y)
+
+    net = fitted()
+    assert state_digest(blank_copy(net)) == state_digest(_initialised(net, {}))
+    net.module_.running_mean.noted = X
+    assert blank_copy(net) is None
+    net = fitted()
+    net.module_.running_mean = torch.from_numpy(X)[3]  # of whose memory all rows are
     assert blank_copy(net) is None
 
 
