@@ -178,7 +178,7 @@ def sisa(rounds, epochs, more):
                 models["SISA, one by one"] = SisaClassifier(idle, **SHARDS, random_state=0)
             return models
 
-        found = rounds_of(make, data, rounds, 8)
+        found = rounds_of(make, data, rounds, 6)
     title = f"SISA, 20 shards of 5 slices, {name}, {len(data[0])} rows, {epochs} epochs"
     return title, found, summarise(found, lambda kind: "naive")
 

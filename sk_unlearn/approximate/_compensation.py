@@ -47,6 +47,8 @@ def compensate(influence, damage, *, kind, bound=1.0, strict=False):
     weights = torch.zeros_like(influence)
     if kind is None or damage == 0 or (damage < 0 and not strict):
         return weights, 0.0
+    if kind == "l1" and _fill_one(weights, influence, damage, bound):
+        return weights, 0.0
     # in float64: the budget is a small difference of sums over all rows
     size, order = influence.double().abs().sort(descending=True, stable=True)
     filled = _knapsack if kind == "l1" else _clipped_projection
@@ -55,6 +57,18 @@ def compensate(influence, damage, *, kind, bound=1.0, strict=False):
     direction = -torch.sign(influence[order]) * (1.0 if damage > 0 else -1.0)
     weights[order] = amount.to(weights.dtype) * direction + 0.0  # no negative zeros
     return weights, unmet if unmet > 1e-9 * abs(damage) else 0.0
+
+
+def _fill_one(weights, influence, damage, bound):
+    """Give all the weight to the row of the largest influence, if that is enough."""
+    if not len(influence):
+        return False
+    row = int(influence.abs().argmax())
+    largest = float(influence[row])
+    if not 0 < abs(damage) <= bound * abs(largest):
+        return False
+    weights[row] = -damage / largest
+    return True
 
 
 def _knapsack(size, budget, bound):

@@ -30,6 +30,10 @@ class RowBatch:
         indices = torch.as_tensor(indices, dtype=torch.int64, device=self.y.device)
         return RowBatch(self.X[indices], self.y[indices])
 
+    def part(self, rows):
+        """Consecutive rows, in the same memory."""
+        return RowBatch(self.X[rows], self.y[rows])
+
     def join(self, other):
         """These rows, then the others."""
         return RowBatch(torch.cat([self.X, other.X]), torch.cat([self.y, other.y]))

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from numbers import Integral, Real
 
 import numpy as np
@@ -191,14 +192,14 @@ class BasePuma(BaseNetForget):
             cache = replace(cache, kept=kept)
         names = StepSettings.__dataclass_fields__
         step = StepSettings(**{name: getattr(self, name) for name in names})
-        parts = np.array_split(np.arange(len(leaving)), min(self.n_steps, len(leaving)))
+        parts = _consecutive(len(leaving), self.n_steps)
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
-        for i, part in enumerate(self._progress(parts)):
-            later = leaving.take(np.concatenate([*parts[i + 1 :], part[:0]]))
+        for part in self._progress(parts):
+            later = leaving.part(slice(part.stop, None))
             system, cache = build_system(objective, params, cache, settings, later)
             candidates = partial(self._candidates, cache)
             params, report = trusted_step(
-                objective, params, leaving.take(part), system, criterion, step, candidates
+                objective, params, leaving.part(part), system, criterion, step, candidates
             )
             reports.append(report)
         if cache.kept is not None:
@@ -337,6 +338,14 @@ class BasePuma(BaseNetForget):
         if not self.verbose:
             return parts
         return tqdm(parts, desc="forgetting", unit="step", leave=False)
+
+
+def _consecutive(n_rows, n_parts):
+    """Slices of about equal lengths, none of them empty."""
+    n_parts = min(n_parts, n_rows)
+    length, n_longer = divmod(n_rows, n_parts)
+    stops = [k * length + min(k, n_longer) for k in range(n_parts + 1)]
+    return [slice(*ends) for ends in pairwise(stops)]
 
 
 def _is_finite(module):

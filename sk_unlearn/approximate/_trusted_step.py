@@ -39,10 +39,11 @@ def trusted_step(objective, params, leaving, system, criterion, settings, candid
         Of the last attempt, with the products of all.
     """
     power, attempts, nonlinearity = 0, [], None
-    ridge = float(objective.ridge.mean())
     looks = settings.adaptive_damping and not system.closed_form
     while True:
-        damped = system.damped((FACTOR**power - 1) * ridge) if power else system
+        damped = system
+        if power:
+            damped = system.damped((FACTOR**power - 1) * float(objective.ridge.mean()))
         moved, report = removal_step(
             objective, params, leaving, damped, criterion, settings, candidates
         )

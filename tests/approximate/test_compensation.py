@@ -1,5 +1,7 @@
 """Compensation weights against linear and quadratic programming."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
+from sk_unlearn.approximate import _compensation
 from sk_unlearn.approximate._compensation import compensate
 
 influences = st.lists(
@@ -31,6 +34,27 @@ def test_l1_is_the_optimum_of_the_linear_programme(phi, damage, bound):
             np.ones(2 * n), A_eq=[np.r_[phi, -phi]], b_eq=[-damage], bounds=[(0, bound)] * 2 * n
         )
         assert np.abs(weights).sum() == pytest.approx(best.fun, rel=1e-6, abs=1e-8)
+
+
+@given(
+    phi=influences,
+    damage=st.floats(1e-2, 5),
+    bound=st.floats(0.1, 2),
+    sign=st.sampled_from([1, -1]),
+)
+def test_one_row_that_is_enough_is_no_case_of_its_own(phi, damage, bound, sign):
+    arguments = torch.tensor(phi, dtype=torch.float32), sign * damage
+    found = compensate(*arguments, kind="l1", bound=bound, strict=True)
+    with mock.patch.object(_compensation, "_fill_one", return_value=False):
+        expected = compensate(*arguments, kind="l1", bound=bound, strict=True)
+    assert torch.equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
+@pytest.mark.parametrize("phi", [[], [float("nan"), 1.0], [0.0, 0.0]])
+def test_odd_influences_do_not_raise(phi):
+    weights, _ = compensate(torch.tensor(phi), 0.5, kind="l1")
+    assert weights.shape == (len(phi),)
 
 
 @given(phi=influences, damage=st.floats(1e-2, 5))
