@@ -69,7 +69,7 @@ def threads_of_workers(X, y, n_shards, backend, n_jobs):
 
 
 def main():
-    args = parse(__doc__, full={"epochs": 20}, shards=8, rows=500, epochs=10, repeats=5)
+    args = parse(__doc__, full={"epochs": 20}, shards=8, rows=500, epochs=6, repeats=5)
     name, X, y = load_images()
     n_rows = args.shards * args.rows
     unseen = X[n_rows : n_rows + UNSEEN], y[n_rows : n_rows + UNSEEN]
