@@ -132,7 +132,7 @@ def bench(n_rows, repeats):
 def main():
     options = parse(
         __doc__,
-        repeats=9,
+        repeats=5,
         models={"type": int, "default": 20, "help": "for KLoM, of each kind"},
         sizes={"type": float, "nargs": "+", "default": [1e4, 1e5, 1e6]},
     )
