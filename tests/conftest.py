@@ -16,6 +16,12 @@ def _interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+def pytest_runtest_setup(item):
+    """Tests that need a CUDA device are skipped where there is none."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Default nets are on the CPU, but in tests that need a CUDA device."""

@@ -26,7 +26,6 @@ from sk_unlearn.utils.estimator_checks import parametrize_with_forget_checks
 
 pytestmark = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
     pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.RetrainAdvisedWarning"),
 ]
 RNG = np.random.RandomState(0)

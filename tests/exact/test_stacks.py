@@ -14,8 +14,7 @@ from sk_unlearn.exact import _sisa_base
 from sk_unlearn.nets import MLP, _stacked_train
 from sk_unlearn.utils._digest import state_digest
 
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, NO_CUDA])]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 N_ROWS = 60
 RNG = np.random.RandomState(0)
 Y = RNG.permutation(np.arange(N_ROWS) % 3)
@@ -134,7 +133,6 @@ def test_forgetting_side_by_side_is_a_fresh_fit(
 
 
 @pytest.mark.cuda
-@NO_CUDA
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("drop_last", [False, True])

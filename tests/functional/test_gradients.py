@@ -178,7 +178,6 @@ def test_without_any_second_way_the_error_says_what_to_do(make, oracle):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_device_is_that_of_the_parameters(make):
     model, params, X, y = make("cross_entropy")
     v = direction(model)

@@ -299,7 +299,6 @@ def test_few_products_on_a_trained_net(digits, damping, most):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_preconditioners_work_on_a_gpu(make):
     model, params, X, y = make("cnn")
     v = torch.linspace(-1, 1, model.n_parameters).double()

@@ -426,7 +426,6 @@ class TestEqualBits:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 class TestOnCuda:
     @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
     def test_close_to_the_cpu(self, data, optimizer):
