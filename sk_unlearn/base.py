@@ -8,7 +8,7 @@ how to train, how to forget, and what forgetting would cost.
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +33,7 @@ from sk_unlearn.utils._seeding import derive_seed, isolated_rng, root_seed
 from sk_unlearn.utils._sklearn import HasMethods, fit_context, num_samples
 from sk_unlearn.utils._tags import ForgetTags
 from sk_unlearn.utils._threads import reproducible_threads
+from sk_unlearn.utils._transaction import on_snapshot, transaction
 
 __all__ = ["BaseForgetEstimator", "Removal"]
 
@@ -120,20 +121,21 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         -------
         self : object
         """
-        draft = self._draft(learned=False)
-        rows, mask = draft._check_fit(X, y, sample_id, groups, forget, fit_params)
-        draft._seed_ = root_seed(self.random_state)
-        draft.receipts_ = ForgetLedger()
-        draft._rows_ = rows
-        with draft._computing():
-            draft._fit_rows(rows)
-        if mask is not None:
-            try:
-                draft._publish(draft._forgotten(draft._resolve(mask)))
-            except BaseException:
-                draft._discard()
-                raise
-        self._publish(draft)
+        with transaction(self) as change:
+            draft = self._draft(learned=False)
+            rows, mask = draft._check_fit(X, y, sample_id, groups, forget, fit_params)
+            draft._seed_ = root_seed(self.random_state)
+            draft.receipts_ = ForgetLedger()
+            draft._rows_ = rows
+            with draft._computing():
+                draft._fit_rows(rows)
+            if mask is not None:
+                try:
+                    draft._publish(draft._forgotten(draft._resolve(mask)))
+                except BaseException:
+                    draft._discard()
+                    raise
+            change.publish(draft)
         return self
 
     def forget(self, X_idx=None, *, sample_id=None, groups=None):
@@ -163,12 +165,14 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             If the arrays given to ``fit`` were changed in place since.
         """
         check_is_fitted(self)
-        self._validate_params()
-        request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
-        self._rows_.verify(type(self).__name__)
-        self._publish(self._forgotten(request))
+        with transaction(self) as change:
+            self._validate_params()
+            request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
+            self._rows_.verify(type(self).__name__)
+            change.publish(self._forgotten(request))
         return self
 
+    @on_snapshot
     def forget_cost(self, X_idx=None, *, sample_id=None, groups=None):
         """Predict what a request would cost; changes nothing.
 
@@ -361,6 +365,16 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         }
         return draft
 
+    def _parts(self):
+        """The estimators that a request changes: this one, and what it asks to forget."""
+        return (self,)
+
+    def _snapshot(self):
+        """The estimator as it is now, whatever is published meanwhile."""
+        view = object.__new__(type(self))
+        view.__dict__ = self.__dict__  # replaced as a whole by requests, never written to
+        return view
+
     def _publish(self, draft):
         # one assignment: an interrupt leaves the old state or the new one, never a mixture
         self.__dict__ = draft.__dict__
@@ -371,8 +385,6 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     @contextmanager
     def _computing(self):
         # the same stream for fit and forget: retraining must repeat what a fresh fit does
-        with ExitStack() as stack:
-            stack.enter_context(reproducible_threads())
-            stack.enter_context(isolated_rng(derive_seed(self._seed_, "compute")))
-            stack.enter_context(raise_interrupts())
+        seed = derive_seed(self._seed_, "compute")
+        with reproducible_threads(), isolated_rng(seed), raise_interrupts():
             yield

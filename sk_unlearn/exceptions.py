@@ -4,12 +4,20 @@ Each error also inherits the builtin that scikit-learn users would catch.
 """
 
 __all__ = [
+    "ConcurrentChangeError",
     "ForgetRequestError",
     "RemovalFailedError",
     "RetrainAdvisedWarning",
     "TrainingDataChangedError",
     "UnsupportedNetError",
 ]
+
+
+class ConcurrentChangeError(RuntimeError):
+    """An estimator was changed, not by ``fit`` or ``forget``, while a request was worked on.
+
+    The request changed nothing and can be repeated.
+    """
 
 
 class ForgetRequestError(ValueError):

@@ -3,6 +3,7 @@
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
 from sk_unlearn.nets import default_classifier, default_regressor, predict_columns, predict_proba
+from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["PumaClassifier", "PumaRegressor"]
 
@@ -144,6 +145,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     (2, 'approximate')
     """
 
+    @on_snapshot
     def predict(self, X):
         """Predict labels.
 
@@ -158,6 +160,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         self._check_is_fitted()
         return self.classes_[self._ask(predict_columns, X, self._columns_)]
 
+    @on_snapshot
     def predict_proba(self, X):
         """Predict the probability of each class in ``classes_``.
 
@@ -259,6 +262,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     97
     """
 
+    @on_snapshot
     def predict(self, X):
         """Predict targets.
 

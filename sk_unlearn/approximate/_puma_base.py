@@ -40,6 +40,7 @@ from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
+from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["BasePuma"]
 
@@ -117,6 +118,7 @@ class BasePuma(BaseNetForget):
         self.random_state = random_state
         self.verbose = verbose
 
+    @on_snapshot
     def influences(self, X=None, y=None, *, damping=None):
         """Effect of each retained row on a performance criterion, to first order.
 
@@ -166,7 +168,7 @@ class BasePuma(BaseNetForget):
             slopes, solved = influences_on(criterion, objective, cache, self._solver_settings())
         if not solved.converged:
             warnings.warn(
-                f"influences are inaccurate: {solved.message}", ConvergenceWarning, stacklevel=2
+                f"influences are inaccurate: {solved.message}", ConvergenceWarning, stacklevel=3
             )
         return -slopes / self._n_objective_
 

@@ -8,6 +8,7 @@ from sk_unlearn.exact._arcane_base import BaseArcane
 from sk_unlearn.exact._one_class import calibrated
 from sk_unlearn.nets import DensityNet, score_samples_each
 from sk_unlearn.utils._inputs import open_net_input
+from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["ArcaneEnsembleClassifier"]
 
@@ -121,6 +122,7 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
     array([1, 2])
     """
 
+    @on_snapshot
     def predict(self, X):
         """Predict labels.
 
@@ -135,6 +137,7 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
         scores = self._scores(X)
         return self.classes_[scores.argmax(axis=1)]
 
+    @on_snapshot
     def predict_proba(self, X):
         """Predict the probability of each class.
 
@@ -152,6 +155,7 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
         """
         return softmax(self._scores(X) / self.temperature_, axis=1)
 
+    @on_snapshot
     def decision_function(self, X):
         """Calibrated score of each class plus the log of its prior.
 
@@ -167,6 +171,7 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
+    @on_snapshot
     def score_samples(self, X):
         """How well any class explains a row: low values are rows of no known class.
 

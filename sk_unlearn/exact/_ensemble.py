@@ -213,7 +213,7 @@ class BaseEnsemble(BaseExact):
                 f"{type(self).__name__} could not remove checkpoints that are no longer used, "
                 f"and that may have been computed from forgotten rows: {error}. Remove them from "
                 f"{self.checkpoints}; the next fit or forget tries again.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _discard(self):

@@ -18,6 +18,7 @@ from sk_unlearn.nets import (
     predict_columns,
     predict_proba,
 )
+from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["RetrainClassifier", "RetrainRegressor"]
 
@@ -87,6 +88,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
     (50, 'exact')
     """
 
+    @on_snapshot
     def predict(self, X):
         """Predict labels.
 
@@ -112,6 +114,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         return self.classes_[np.searchsorted(self._columns_, labels)]
 
     @available_if(_inner_has("predict_proba"))
+    @on_snapshot
     def predict_proba(self, X):
         """Predict the probability of each class in ``classes_``.
 
@@ -127,6 +130,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         return restrict_columns(self._full_proba(*self._read_input(X)), self._columns_)
 
     @available_if(_inner_has("decision_function"))
+    @on_snapshot
     def decision_function(self, X):
         """Confidence scores of the wrapped classifier.
 
@@ -219,6 +223,7 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
     True
     """
 
+    @on_snapshot
     def predict(self, X):
         """Predict targets.
 

@@ -13,6 +13,7 @@ from sk_unlearn.nets import (
     find_nets,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
+from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["SisaClassifier", "SisaRegressor"]
 
@@ -121,6 +122,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         "aggregation": [StrOptions({"soft", "hard"})],
     }
 
+    @on_snapshot
     def predict(self, X):
         """Predict labels.
 
@@ -135,6 +137,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
 
+    @on_snapshot
     def predict_proba(self, X):
         """Predict the probability of each class, or with hard votes its share of them.
 
@@ -271,6 +274,7 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
             verbose=verbose,
         )
 
+    @on_snapshot
     def predict(self, X):
         """Predict targets.
 

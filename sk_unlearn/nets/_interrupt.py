@@ -1,8 +1,9 @@
 """Let Ctrl-C through, out of skorch's training loop and to work in other threads."""
 
-import signal
 import threading
 from contextlib import contextmanager
+
+from sk_unlearn.utils._signals import shielded
 
 __all__ = ["StopSign", "raise_interrupts"]
 
@@ -15,8 +16,7 @@ def raise_interrupts():
 
     ``skorch.NeuralNet.fit`` swallows every ``KeyboardInterrupt`` and returns a net that
     stopped somewhere; callbacks such as ``EarlyStopping`` raise it on purpose to stop. A
-    real signal is told from these by a handler, installed in the main thread only and
-    replaced by the former one at the end.
+    real signal is told from these by a handler (:mod:`sk_unlearn.utils._signals`).
 
     Raises
     ------
@@ -29,24 +29,11 @@ def raise_interrupts():
     >>> with raise_interrupts():
     ...     trained = True
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    with shielded() as signals:
+        before = signals.n_interrupts
         yield
-        return
-    arrived = False
-
-    def remember(signum, frame):
-        nonlocal arrived
-        arrived = True
-        before(signum, frame)
-
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if arrived:
-        raise KeyboardInterrupt
+        if signals.n_interrupts > before:
+            raise KeyboardInterrupt
 
 
 class StopSign:

@@ -90,7 +90,7 @@ def last_cost(pipe, fitted, retained, hit):
     """Predict the :class:`ForgetCost` of :func:`forget_last`."""
     last = pipe.steps[-1][1]
     if _way(pipe, fitted, retained, hit)[0] == "anew":
-        _warn_full_retrain(pipe, hit, stacklevel=6)
+        _warn_full_retrain(pipe, hit, stacklevel=7)
         return _full_cost(last, hit)
     return last._removal_cost(last._rows_, hit)
 

@@ -1,9 +1,12 @@
 """A pipeline that forgets in every step."""
 
+from functools import wraps
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.metaestimators import available_if
 
 from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.exceptions import TrainingDataChangedError
@@ -17,8 +20,24 @@ from sk_unlearn.pipeline._steps import (
     stateless_digests,
 )
 from sk_unlearn.receipts import Guarantee
+from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["ForgetPipeline"]
+
+
+def _read(name):
+    """A method of :class:`~sklearn.pipeline.Pipeline`, reading one state of all steps."""
+    method = getattr(Pipeline, name)
+
+    @wraps(method)
+    def read(self, *args, **kwargs):
+        return method(self, *args, **kwargs)
+
+    def has_it(self):
+        getattr(self.steps[-1][1], name)  # raises what the last step says
+        return True
+
+    return available_if(has_it)(on_snapshot(read))
 
 
 class ForgetPipeline(BaseForgetEstimator, Pipeline):
@@ -172,10 +191,34 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
         """
         return super().forget_cost(X_idx, sample_id=sample_id, groups=groups)
 
+    predict = _read("predict")
+    predict_proba = _read("predict_proba")
+    predict_log_proba = _read("predict_log_proba")
+    decision_function = _read("decision_function")
+    score_samples = _read("score_samples")
+    score = _read("score")
+
     def __getitem__(self, ind):
         if isinstance(ind, slice):  # it holds no training rows, so it cannot forget
             return Pipeline(self.steps, verbose=self.verbose)[ind]
         return super().__getitem__(ind)
+
+    def _parts(self):
+        try:
+            last = self.steps[-1][1]
+        except (AttributeError, TypeError, IndexError):
+            return (self,)
+        return (self, last) if isinstance(last, BaseForgetEstimator) else (self,)
+
+    def _snapshot(self):
+        while True:
+            view = super()._snapshot()
+            *before, (name, last) = view.steps
+            if isinstance(last, BaseForgetEstimator):
+                last = last._snapshot()
+            if vars(view) is vars(self):  # else the last step may be that of after a request
+                view.__dict__ = {**vars(view), "steps": [*before, (name, last)]}
+                return view
 
     @property
     def guarantee(self):

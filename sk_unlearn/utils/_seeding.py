@@ -1,10 +1,11 @@
 """Seeds and draws that depend on names and ids, never on positions or global state."""
 
+import os
 import random
 import sys
 import threading
 from collections import defaultdict
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from hashlib import blake2b
 
 import numpy as np
@@ -12,6 +13,9 @@ import torch
 from joblib import parallel_config
 from joblib.parallel import get_active_backend
 from sklearn.utils import check_random_state
+
+from sk_unlearn.utils._generators import has_own_generators, own_generators
+from sk_unlearn.utils._signals import PATIENCE, hold, protected, raise_pending, release
 
 __all__ = ["derive_seed", "isolated_rng", "keyed_uniform", "root_seed"]
 
@@ -101,29 +105,107 @@ def _splitmix64(words, key):
         return z ^ (z >> np.uint64(31))
 
 
-@contextmanager
-def isolated_rng(seed):
-    """Seed the global generators for a block of code and restore them afterwards.
+class isolated_rng:
+    """Seed the generators that third-party code draws from, for a block of code.
 
-    Covers Python's ``random``, NumPy's legacy generator and torch's CPU and CUDA
-    generators: the places from which third-party training code draws. They belong to the
-    process, so blocks in the threads of joblib's "threading" backend take turns: the
-    result is that of a serial run, and so is the time taken. A block in a task of a Dask
-    cluster hands out no tasks of its own: these could wait, in other threads of the same
-    worker, for the block that waits for them.
+    These are Python's ``random``, NumPy's legacy generator and torch's CPU and CUDA
+    generators. Where no other thread is alive they are seeded and restored afterwards.
+    Beside other threads, NumPy and torch on the CPU draw from generators of this thread
+    (:mod:`sk_unlearn.utils._generators`): the numbers are the same, and those of other
+    threads do not change. Python's ``random`` and the generators of CUDA devices belong to
+    the process in any case, so blocks in several threads take turns: the result is that of
+    a serial run, and so is the time taken. A block in a task of a Dask cluster hands out no
+    tasks of its own: these could wait, in other threads of the same worker, for the block
+    that waits for them.
+
+    A block inside another one of the same thread only draws other numbers.
 
     Parameters
     ----------
     seed : int
     """
-    level = getattr(get_active_backend()[0], "nesting_level", None) or 0
-    with ExitStack() as stack:
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.turn = self.python = self.shared = self.own = None
+        self.settings = ExitStack()
+
+    def __enter__(self):
+        self.outer = _blocks.depth
+        try:
+            hold()
+            try:
+                if not self.outer:
+                    self._take_turn()
+                _blocks.depth = self.outer + 1
+                self._seed()
+            finally:
+                release()
+        except BaseException:
+            self._leave()
+            raise
+
+    @protected
+    def __exit__(self, *error):
+        try:
+            hold()
+            self._leave()
+        except BaseException:
+            self._leave()  # what was left out by an exception in its midst
+            raise
+        finally:
+            release()
+
+    def _take_turn(self):
+        level = getattr(get_active_backend()[0], "nesting_level", None) or 0
         if _in_dask_task():
             level += 1  # the client that waits for the task may be a thread of this process
-            stack.enter_context(parallel_config(backend="sequential"))
-        # not by the stack: interrupted before it has noted the lock, it would never release it
-        with _turns[level], _isolated(seed):
-            yield
+            self.settings.enter_context(parallel_config(backend="sequential"))
+        self.turn = _turns[level]  # noted before it is held
+        while not self.turn.acquire(timeout=PATIENCE):
+            raise_pending()
+
+    def _seed(self):
+        self.python = random.getstate()
+        random.seed(self.seed)
+        if torch.cuda.is_initialized():
+            devices = list(range(torch.cuda.device_count()))
+            self.settings.enter_context(torch.random.fork_rng(devices=devices))
+        _seed_devices(self.seed)
+        if threading.active_count() == 1 and not has_own_generators():
+            # no other thread can start meanwhile, but from the block itself
+            self.shared = np.random.get_state(legacy=False), torch.default_generator.get_state()
+            np.random.seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)
+        else:
+            self.own = own_generators(self.seed)
+            self.own.__enter__()
+
+    def _leave(self):
+        """Put back what was found, as far as it was changed; an inner block may be torn off."""
+        try:
+            if self.own is not None:
+                self.own, own = None, self.own
+                own.__exit__(None, None, None)
+            if self.shared is not None:
+                np.random.set_state(self.shared[0])
+                torch.default_generator.set_state(self.shared[1])
+            if self.python is not None:
+                random.setstate(self.python)
+            self.settings.close()
+        finally:
+            _blocks.depth = self.outer
+            self.turn, turn = None, self.turn
+            if turn is not None:
+                with suppress(RuntimeError):  # not held: the wait for it was broken off
+                    turn.release()
+
+
+class _Blocks(threading.local):
+    depth = 0
+
+
+_blocks = _Blocks()
 
 
 def _in_dask_task():
@@ -131,28 +213,22 @@ def _in_dask_task():
     return worker is not None and hasattr(worker.thread_state, "execution_state")
 
 
-@contextmanager
-def _isolated(seed):
-    python, legacy = random.getstate(), np.random.get_state(legacy=False)
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        try:
-            random.seed(seed)
-            np.random.seed(seed)
-            _seed_torch(seed)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)
-
-
-def _seed_torch(seed):
+def _seed_devices(seed):
     """What ``torch.manual_seed`` does, without its notes for devices that are not there.
 
     Each note holds the stack that it was taken in, and takes a millisecond.
     """
-    torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(seed)  # or a note to do so later
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(seed)
+
+
+def _after_fork():
+    """In a child, the threads whose turn it was are gone."""
+    global _turns
+    _turns = defaultdict(threading.RLock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,53 +1,102 @@
-"""One torch thread for training and removal, so that results do not depend on the machine."""
+"""One thread for the arithmetic of training and removal, whatever the machine and the caller."""
 
 import os
+import sys
 import threading
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["reproducible_threads"]
 
 _lock = threading.Lock()
-_found = threading.local()  # OpenMP keeps a count for each Python thread, MKL one for all
+_thread = threading.local()  # OpenMP has a count for each Python thread; BLAS and MKL have one
 _active = 0
-_before = 1
+_found = {}  # counts of the process, before the first thread set them
+_libraries = (None, [], [])
 
 
 @contextmanager
 def reproducible_threads():
-    """Run a block with a fixed number of torch threads.
+    """Run a block with a fixed number of threads in torch, MKL, OpenMP and every BLAS.
 
     Sums are split differently for every thread count, which changes the last bits of a
-    trained net; at the batch sizes of in-memory training one thread is as fast as many.
-    The environment variable ``SK_UNLEARN_TORCH_THREADS`` sets another count (0 leaves
-    torch as it is): faster for large nets on many cores, at the price of bits that
-    depend on it.
+    trained model; at the batch sizes of in-memory training one thread is as fast as many.
+    The environment variable ``SK_UNLEARN_TORCH_THREADS`` sets another count (0 leaves all
+    as it is): faster for large nets on many cores, at the price of bits that depend on it.
 
-    Safe to enter from several Python threads at once: the count found by the first is
-    restored by the last. A thread that leaves while another still computes gets its own
-    count back when it has used a block again.
+    Safe to enter from several Python threads at once. What belongs to a thread is put back
+    when it leaves, what belongs to the process when the last one does.
     """
-    global _active, _before
     wanted = int(os.environ.get("SK_UNLEARN_TORCH_THREADS", "1"))
-    if wanted <= 0:
+    if wanted <= 0 or getattr(_thread, "inside", False):
         yield
         return
-    with _lock:
-        now = torch.get_num_threads()
-        if now != wanted or not hasattr(_found, "count"):
-            _found.count = now
-        if _active == 0:
-            _before = _found.count
-        _active += 1
-        if now != wanted:
-            torch.set_num_threads(wanted)
+    openmp, blas = _loaded_libraries()
+    counts = [library.num_threads for library in openmp]
     try:
+        _thread.inside = True
+        _enter(wanted, blas)
+        _set(openmp, wanted)
         yield
     finally:
-        with _lock:
-            _active -= 1
-            if _active == 0:
-                del _found.count
-                if torch.get_num_threads() != _before:
-                    torch.set_num_threads(_before)
+        _thread.inside = False
+        _leave()
+        for library, count in zip(openmp, counts, strict=True):
+            _set([library], count)
+
+
+def _enter(wanted, blas):
+    global _active
+    with _lock:
+        if not _active:
+            _found.update(torch=torch.get_num_threads(), blas=[(x, x.num_threads) for x in blas])
+        _active += 1
+        torch.set_num_threads(wanted)  # always: MKL's own count may be another one than it says
+        _set(blas, wanted)
+
+
+def _leave():
+    global _active
+    with _lock:
+        _active -= 1
+        if not _active:
+            _restore_process()
+
+
+def _restore_process():
+    torch.set_num_threads(_found["torch"])
+    for library, count in _found["blas"]:
+        _set([library], count)
+
+
+def _set(libraries, count):
+    for library in libraries:
+        if library.num_threads != count:
+            library.set_num_threads(count)
+
+
+def _loaded_libraries():
+    """OpenMP and BLAS libraries of this process; looked up again after imports."""
+    global _libraries
+    known, openmp, blas = _libraries
+    if known != len(sys.modules):
+        found = ThreadpoolController().lib_controllers
+        openmp = [library for library in found if library.user_api == "openmp"]
+        blas = [library for library in found if library.user_api == "blas"]
+        _libraries = len(sys.modules), openmp, blas
+    return openmp, blas
+
+
+def _after_fork():
+    """In a child, threads that would have put counts back are gone."""
+    global _lock, _active, _thread
+    _lock, _thread = threading.Lock(), threading.local()
+    if _active:
+        _active = 0
+        _restore_process()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ import sklearn
 import torch
 
 from sk_unlearn.utils._digest import state_digest
+from sk_unlearn.utils._signals import is_protected
 
 __all__ = ["FORGET_CHECKS"]
 
@@ -132,13 +133,17 @@ def _count_calls(call):
 
 
 def _interrupt(call, stop):
-    """Raise at the entry of the ``stop``-th Python function that ``call`` calls."""
-    n_calls = 0
+    """Raise at the entry of the ``stop``-th Python function that ``call`` calls.
+
+    Not in functions in which signals wait: the next one stands for these.
+    """
+    n_calls, raised = 0, False
 
     def count(frame, event, argument):
-        nonlocal n_calls
+        nonlocal n_calls, raised
         n_calls += event == "call"
-        if n_calls == stop and event == "call":
+        if n_calls >= stop and event == "call" and not raised and not is_protected(frame):
+            raised = True
             raise _Injected
 
     gradients, config = torch.is_grad_enabled(), sklearn.get_config()

@@ -1,0 +1,137 @@
+"""The caller's settings of torch and NumPy, kept out of what an estimator computes."""
+
+import os
+import threading
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+
+__all__ = ["own_settings", "plain_torch"]
+
+_lock = threading.Lock()
+_active = 0
+_found = {}
+
+
+def _set_anomaly(value):
+    torch.set_anomaly_enabled(*value)
+
+
+_NUMPY_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+# Settings of the whole process: how to read one, how to set it, what is computed with.
+_PROCESS = (
+    (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+    (
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        _set_anomaly,
+        (False, True),
+    ),
+    (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
+    (torch._C._get_cudnn_benchmark, torch._C._set_cudnn_benchmark, False),
+)
+
+
+@contextmanager
+def plain_torch():
+    """Without what the caller's thread has set around the block.
+
+    Autocast, inference mode, grad mode, the default device, flushed denormals and NumPy's
+    error state belong to a thread: they are as in a new one inside, and as found after it,
+    whatever the block leaves behind.
+    """
+    grad = torch.is_grad_enabled()
+    try:
+        if _is_plain():  # as nearly always: the rest takes as long as a small prediction
+            yield
+            return
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            for device in _autocast_devices():
+                stack.callback(torch.set_autocast_enabled, device, True)
+                stack.enter_context(torch.autocast(device, enabled=False))
+            if torch.get_default_device().type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+            if _flushes_denormals():
+                stack.callback(torch.set_flush_denormal, True)
+                torch.set_flush_denormal(False)
+            stack.enter_context(np.errstate(**_NUMPY_ERRORS))
+            yield
+    finally:
+        torch.set_grad_enabled(grad)
+
+
+def _is_plain():
+    return (
+        torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+        and not _autocast_devices()
+        and torch.get_default_device().type == "cpu"
+        and not _flushes_denormals()
+        and np.geterr() == _NUMPY_ERRORS
+    )
+
+
+def _autocast_devices():
+    kinds = ("cpu", "cuda") if torch.cuda.is_initialized() else ("cpu",)
+    return [kind for kind in kinds if torch.is_autocast_enabled(kind)]
+
+
+def _flushes_denormals():
+    return np.float32(1e-40) * np.float32(1) == 0
+
+
+@contextmanager
+def own_settings():
+    """:func:`plain_torch`, and settings of the process too.
+
+    Default dtype float32, float32 products in full precision, no anomaly detection, MKL-DNN
+    on, no search for the fastest CUDA kernel. Other threads of the process see them
+    meanwhile; the last block that ends puts back what the first one found.
+    """
+    with plain_torch():
+        _enter()
+        try:
+            yield
+        finally:
+            _leave()
+
+
+def _enter():
+    global _active
+    with _lock:
+        if not _active:
+            _found.update({put: read() for read, put, _ in _PROCESS})
+        _active += 1
+        for read, put, value in _PROCESS:
+            if read() != value:
+                put(value)
+
+
+def _leave():
+    global _active
+    with _lock:
+        _active -= 1
+        if not _active:
+            _restore()
+
+
+def _restore():
+    for read, put, _ in _PROCESS:
+        if read() != _found[put]:
+            put(_found[put])
+
+
+def _after_fork():
+    """In a child, threads that would have put settings back are gone."""
+    global _lock, _active
+    _lock = threading.Lock()
+    if _active:
+        _active = 0
+        _restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

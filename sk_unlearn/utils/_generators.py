@@ -1,0 +1,173 @@
+"""Random generators of its own for a thread that computes beside others.
+
+torch and NumPy have one global generator a process, from which third-party training code
+draws. Where no other thread is alive it can be seeded and set back
+(:mod:`sk_unlearn.utils._seeding`). Beside other threads that would repeat their numbers, and
+their draws would change the bits of the training. There, a thread's draws are sent to
+generators of its own, seeded alike: the numbers are the same ones.
+
+torch tells where a draw happens through a dispatch mode, which holds for one thread; NumPy
+through the lock that its global generator takes for every draw. Generators of devices, and
+Python's ``random``, have no such place.
+"""
+
+import threading
+from functools import cache
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["has_own_generators", "own_generators"]
+
+
+class _Own(threading.local):
+    torch = None
+    numpy = None  # state of a legacy generator
+    n_locks = 0
+
+
+_own = _Own()
+
+
+def has_own_generators():
+    """Whether this thread draws from generators of its own."""
+    return _own.torch is not None
+
+
+class own_generators:
+    """Let this thread draw from generators of its own, freshly seeded.
+
+    Parameters
+    ----------
+    seed : int
+    """
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.mode = None
+
+    def __enter__(self):
+        _install()
+        self.before = _own.torch, _own.numpy
+        if _own.torch is None:  # one mode is enough, and each takes some microseconds an operation
+            self.mode = _Draws()
+            self.mode.__enter__()
+        _own.torch = torch.Generator().manual_seed(self.seed)
+        _own.numpy = np.random.RandomState(self.seed).get_state(legacy=False)
+
+    def __exit__(self, *error):
+        _own.torch, _own.numpy = self.before
+        if self.mode is not None:
+            self.mode.__exit__(*error)
+
+
+class _Draws(TorchDispatchMode):
+    """Hands this thread's generator to every operation that draws and was given none."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        how = _drawing(operation)
+        if how is not None and kwargs.get("generator") is None and _on_cpu(args, kwargs):
+            if how == "parts":
+                with self:
+                    result = operation.decompose(*args, **kwargs)
+                if result is not NotImplemented:
+                    return result
+            else:
+                return how(*args, **{**kwargs, "generator": _own.torch})
+        return operation(*args, **kwargs)
+
+
+@cache
+def _drawing(operation):
+    """The overload that takes a generator, "parts" where there is none, None without draws."""
+    if torch.Tag.nondeterministic_seeded not in operation.tags:
+        return None
+    if _takes_generator(operation):
+        return operation
+    packet, name = operation.overloadpacket, operation._overloadname
+    given = {argument.name for argument in operation._schema.arguments}
+    for other in packet.overloads():
+        overload = getattr(packet, other)
+        named = {argument.name for argument in overload._schema.arguments}
+        if _takes_generator(overload) and named == given | {"generator"}:
+            return overload
+    return "parts" if name != "out" else None
+
+
+def _takes_generator(operation):
+    return any(argument.name == "generator" for argument in operation._schema.arguments)
+
+
+def _on_cpu(args, kwargs):
+    tensor = next((value for value in args if isinstance(value, torch.Tensor)), None)
+    device = kwargs.get("device") if tensor is None else tensor.device
+    return device is None or torch.device(device).type == "cpu"
+
+
+class _TorchGenerator:
+    """Stands for torch's global generator in ``torch.manual_seed``, ``get_rng_state`` and such."""
+
+    def __getattr__(self, name):
+        return getattr(_own.torch or torch.default_generator, name)
+
+
+class _NumpyLock:
+    """The lock of NumPy's global generator: whoever takes it finds the numbers of its thread."""
+
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    def __enter__(self):
+        self._lock.acquire()
+        _own.n_locks += 1
+        if _own.n_locks == 1 and _own.numpy is not None:
+            self._shared = _global().get_state(legacy=False)
+            _global().set_state(_own.numpy)
+
+    def __exit__(self, *error):
+        if _own.n_locks == 1 and _own.numpy is not None:
+            _own.numpy = _global().get_state(legacy=False)
+            _global().set_state(self._shared)
+        _own.n_locks -= 1
+        self._lock.release()
+
+
+class MT19937(np.random.MT19937):  # a state names the class that it is of
+    """NumPy's global bit generator with that lock; a copy is a plain one."""
+
+    lock = _NumpyLock()
+
+    @property
+    def state(self):
+        with self.lock:
+            return np.random.MT19937.state.__get__(self)
+
+    @state.setter
+    def state(self, value):
+        with self.lock:
+            np.random.MT19937.state.__set__(self, value)
+
+    def __reduce__(self):
+        plain = np.random.MT19937()
+        plain.state = self.state
+        return plain.__reduce__()
+
+
+def _global():
+    return np.random.mtrand._rand
+
+
+def _install():
+    """Once a process; without effect on the numbers of any thread."""
+    torch.random.default_generator = _torch_generator
+    found = np.random.get_bit_generator()
+    if type(found) is np.random.MT19937:
+        with found.lock:
+            state = _global().get_state(legacy=False)
+            np.random.set_bit_generator(MT19937())
+            _global().set_state(state)
+
+
+_torch_generator = _TorchGenerator()
