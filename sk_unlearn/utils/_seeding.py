@@ -5,7 +5,7 @@ import random
 import sys
 import threading
 from collections import defaultdict
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from hashlib import blake2b
 
 import numpy as np
@@ -127,7 +127,8 @@ class isolated_rng:
 
     def __init__(self, seed):
         self.seed = seed
-        self.turn = self.python = self.shared = self.own = None
+        self.python = self.shared = self.own = None
+        self.has_turn = False
         self.settings = ExitStack()
 
     def __enter__(self):
@@ -161,9 +162,11 @@ class isolated_rng:
         if _in_dask_task():
             level += 1  # the client that waits for the task may be a thread of this process
             self.settings.enter_context(parallel_config(backend="sequential"))
-        self.turn = _turns[level]  # noted before it is held
-        while not self.turn.acquire(timeout=PATIENCE):
-            raise_pending()
+        self.turn = _turns[level]
+        while not self.has_turn:
+            self.has_turn = self.turn.acquire(timeout=PATIENCE)
+            if not self.has_turn:
+                raise_pending()
 
     def _seed(self):
         self.python = random.getstate()
@@ -195,10 +198,9 @@ class isolated_rng:
             self.settings.close()
         finally:
             _blocks.depth = self.outer
-            self.turn, turn = None, self.turn
-            if turn is not None:
-                with suppress(RuntimeError):  # not held: the wait for it was broken off
-                    turn.release()
+            if self.has_turn:
+                self.has_turn = False
+                self.turn.release()
 
 
 class _Blocks(threading.local):
