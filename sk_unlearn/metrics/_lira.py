@@ -76,6 +76,9 @@ def u_lira(
     here the expectation is 0.5 whatever the number of models. Curves are taken inside folds:
     scores of different folds come from different fits and must not be ranked together.
 
+    It sees the rows that it is given. On forgotten rows alone, a model that answers just these
+    from a retrained net passes: see :ref:`blind_spots`.
+
     The true positive rate is the highest at a false positive rate of at most `fpr`. With n scores
     of retrained models in a fold (rows times models), chance alone gives
     ``(floor(fpr * n) + 1) / (n + 1)``: have well over 1 / fpr of them.

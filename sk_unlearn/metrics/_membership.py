@@ -150,9 +150,7 @@ def _modified_entropy(proba, column):
     return xlogy(1 - own, np.maximum(own, limit[0])) + others.sum(-1)
 
 
-def attack_result(
-    name, target, null, is_forget, fpr, level, *, pairs=None, null_pairs=None
-):
+def attack_result(name, target, null, is_forget, fpr, level, *, pairs=None, null_pairs=None):
     """AUC and TPR of forgotten against held-out rows.
 
     Parameters

@@ -84,11 +84,11 @@ def slow_score(ratio, x, population, gamma):
 
 def slow_rmia(ratio, is_forget, is_population, gamma):
     """AUC and share of ties: each pair of rows before the population without the held-out one."""
-    wins, ties = [], []
+    wins, ties, forgotten = [], [], np.flatnonzero(is_forget)
     for h in np.flatnonzero(~is_forget):
         population = np.setdiff1d(np.flatnonzero(is_population), [h])
         against = slow_score(ratio, h, population, gamma)
-        own = np.array([slow_score(ratio, f, population, gamma) for f in np.flatnonzero(is_forget)])
+        own = np.array([slow_score(ratio, f, population, gamma) for f in forgotten])
         wins.append(np.mean((own > against) + 0.5 * (own == against)))
         ties.append(np.mean(own == against))
     return np.mean(wins), np.mean(ties)
