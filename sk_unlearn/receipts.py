@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from sk_unlearn.utils._optional import import_optional
+
 __all__ = ["ForgetCost", "ForgetLedger", "ForgetReceipt", "Guarantee"]
 
 
@@ -239,8 +241,8 @@ class ForgetLedger(Sequence):
         return json.dumps([receipt.to_dict() for receipt in self], **options)
 
     def to_frame(self):
-        """One row a receipt, as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
+        """One row a receipt, as a pandas DataFrame (extra "plot")."""
+        pd = import_optional("pandas", extra="plot", needed_for="A table of receipts")
 
         return pd.json_normalize([receipt.to_dict() for receipt in self])
 

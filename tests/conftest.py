@@ -6,6 +6,15 @@ from unittest import mock
 import pytest
 import sklearn
 import torch
+from hypothesis import HealthCheck, settings
+
+# A slow machine is no fault, so nothing here looks at the clock: limits of time are an hour, and
+# only end what would hang for ever. Every run tries the same examples; others are tried by
+# pytest --hypothesis-profile=default
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -107,16 +107,16 @@ def test_processes(name):
 
 
 @contextmanager
-def cluster_of(seconds=300, **options):
+def cluster_of(seconds=3600, **options):
     """Client of a cluster on this machine, closed in any case; waits are broken off in time."""
     distributed = pytest.importorskip("distributed")
     # any free port: another cluster on the machine may have the usual one
     options |= {"dashboard_address": ":0", "silence_logs": logging.ERROR}
     with (
         distributed.LocalCluster(**options) as local,
-        distributed.Client(local, timeout="60s") as client,
+        distributed.Client(local, timeout="3600s") as client,
     ):
-        client.wait_for_workers(options["n_workers"], timeout=60)
+        client.wait_for_workers(options["n_workers"], timeout=3600)
         # tasks that wait for each other would wait for ever
         guard = threading.Timer(seconds, local.close)
         guard.start()

@@ -218,7 +218,7 @@ class TestCapturedCall:
     def test_what_cannot_be_captured_goes_on_as_it_is(self):
         """In a process of its own: torch may not be what it was after a capture that failed."""
         command = [sys.executable, "-c", WAITS]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=3600)
         assert run.returncode == 0, run.stderr
         assert run.stdout.split()[-2:] == ["8.0", "12.0"]
 

@@ -1,8 +1,10 @@
 """Imports go one way; scikit-learn's private names live in one file."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ import sk_unlearn
 ROOT = Path(sk_unlearn.__file__).parent
 # a layer may import the layers before it; within a layer anything but cycles
 LAYERS = [
-    ["exceptions", "receipts"],
+    ["exceptions"],
     ["utils"],
+    ["receipts"],
     ["functional"],
     ["nets"],
     ["_targets", "base"],
@@ -139,6 +142,38 @@ def test_the_rules_notice_what_they_forbid():
     assert not private_names("from sklearn.base import clone")
     assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c"]
     assert find_cycle({"a": {"b", "c"}, "b": {"c"}}) is None
+
+
+def optional(source):
+    """Yield ``(package, extra)`` of every call of import_optional."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_optional":
+            options = {word.arg: word.value.value for word in node.keywords}
+            yield node.args[0].value.partition(".")[0], options["extra"]
+
+
+def requirements(path=ROOT.parent / "pyproject.toml"):
+    """Packages that are always there, and those of each extra."""
+    project = tomllib.loads(path.read_text())["project"]
+    sets = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {
+        name: {re.match(r"[\w-]+", line)[0].replace("scikit-learn", "sklearn") for line in lines}
+        for name, lines in sets.items()
+    }
+
+
+@pytest.mark.skipif(not (ROOT.parent / "pyproject.toml").exists(), reason="not in a checkout")
+def test_every_package_is_required_or_names_its_extra():
+    needs, found = requirements(), []
+    allowed = needs[""] | set(sys.stdlib_module_names) | {"sk_unlearn"}
+    for path in FILES:
+        source, own = path.read_text(), module_name(path)
+        packages = {module.partition(".")[0] for module, _ in imported(source, own) if module}
+        assert packages <= allowed, f"{own}: import_optional says which extra to install"
+        found += optional(source)
+    assert {package for package, _ in found} == {"pandas", "matplotlib", "pytest"}
+    for package, extra in found:
+        assert package in needs[extra]
 
 
 @pytest.mark.slow

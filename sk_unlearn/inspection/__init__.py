@@ -1,4 +1,4 @@
-"""Plots of how well rows were forgotten (needs matplotlib)."""
+"""Plots of how well rows were forgotten (extra "plot": matplotlib)."""
 
 from sk_unlearn.inspection._comparison import ForgettingComparisonDisplay
 from sk_unlearn.inspection._membership import MembershipDisplay

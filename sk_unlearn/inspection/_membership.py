@@ -175,7 +175,7 @@ class MembershipDisplay:
             axis.plot(guess, guess, color=GREY, linestyle=":", label="guessing")
         for i, (name, fpr) in enumerate(self.fpr.items()):
             style = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "--")[i % 2]}
-            style |= {"label": f"{name} (AUC {self.auc[name]:.2f})", "drawstyle": "steps-post"}
+            style |= {"label": f"{name} (AUC {self.auc[name]:.2f})"}  # straight where rows tie
             self.lines_[name] = [axis.plot(fpr, self.tpr[name], **style)[0] for axis in axes]
         linear, low = axes
         linear.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")

@@ -1,5 +1,7 @@
 """What the displays share."""
 
+from sk_unlearn.utils._optional import import_optional
+
 __all__ = ["COLOURS", "GREY", "new_axes"]
 
 # Okabe and Ito: told apart with any kind of colour vision
@@ -23,12 +25,7 @@ def new_axes(ax, n=1, **options):
     figure : Figure
     axes : list of Axes
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise ImportError(
-            "Plots need matplotlib: install it, or sk-unlearn[plot], and try again."
-        ) from None
+    plt = import_optional("matplotlib.pyplot", extra="plot", needed_for="A plot")
     if ax is None:
         figure, axes = plt.subplots(1, n, layout="constrained", squeeze=False, **options)
         return figure, list(axes[0])

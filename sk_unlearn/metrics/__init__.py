@@ -1,7 +1,8 @@
 """Numbers that say how well rows were forgotten, each beside its null.
 
 Plain functions on arrays: margins, probabilities or accuracies of unlearned and of retrained
-models. Every function returns a `MetricResult`.
+models. Every function returns a `MetricResult`. None sees more than the rows that it is given: a
+model that answers just the forgotten rows from a retrained net is betrayed by other rows only.
 """
 
 from sk_unlearn.metrics._confusion import interclass_confusion

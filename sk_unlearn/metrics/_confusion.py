@@ -57,6 +57,9 @@ def interclass_confusion(
 
     Notes
     -----
+    Ask for test rows as well as for the forgotten ones: on these alone, a model that answers just
+    them from a retrained net passes, see :ref:`blind_spots`.
+
     Cost: O(n_models n_rows).
 
     References

@@ -66,6 +66,9 @@ def prediction_divergence(
     -----
     For "kl", a probability of `oracle` counts as 1e-12 at least.
 
+    It sees the rows that it is given. On forgotten rows alone, a model that answers just these
+    from a retrained net passes; retained and held-out rows betray it: see :ref:`blind_spots`.
+
     A mean over pairs can miss a shift that is small against the noise of training:
     :func:`klom` compares distributions instead.
 

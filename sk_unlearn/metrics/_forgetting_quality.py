@@ -74,6 +74,9 @@ def forgetting_quality(
     there are 50 models or 500. For anything but comparison with the challenge, prefer
     :func:`klom`.
 
+    It sees forgotten rows only: a model that answers just these from a retrained net passes, see
+    :ref:`blind_spots`.
+
     After the published evaluation code: one threshold (a hundred per unit of margin), and an
     interval whose width is within 2 of the narrower sample's range; rules with exactly one of
     the rates 0 are left out; a row that some rule separates perfectly, or one sample of which has

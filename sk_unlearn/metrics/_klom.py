@@ -81,6 +81,9 @@ def klom(
 
     Notes
     -----
+    *Give it retained and held-out rows too, each set in a call of its own.* On forgotten rows
+    alone, a model that answers just these from a retrained net passes: see :ref:`blind_spots`.
+
     *The number of models matters.* Two samples of one distribution differ by chance, and the
     divergence is never negative, so even a perfect removal scores above zero. On independent
     normal margins the null p95 is about 0.37, 0.13 and 0.06 with 20, 50 and 100 models

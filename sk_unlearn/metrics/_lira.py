@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sk_unlearn.metrics._resampling import Bootstrap, enough_for_interval, null_pair
+from sk_unlearn.metrics._resampling import Bootstrap, enough_for_interval, few_models, null_pair
 from sk_unlearn.metrics._result import MetricResult
 from sk_unlearn.metrics._roc import mean_placement, weighted_tpr
 from sk_unlearn.metrics._validation import check_count, check_models, check_real, check_same
@@ -76,12 +76,16 @@ def u_lira(
     here the expectation is 0.5 whatever the number of models. Curves are taken inside folds:
     scores of different folds come from different fits and must not be ranked together.
 
+    It sees the rows that it is given. On forgotten rows alone, a model that answers just these
+    from a retrained net passes: see :ref:`blind_spots`.
+
     The true positive rate is the highest at a false positive rate of at most `fpr`. With n scores
     of retrained models in a fold (rows times models), chance alone gives
     ``(floor(fpr * n) + 1) / (n + 1)``: have well over 1 / fpr of them.
 
     The interval resamples models without fitting anew, and is widened by
-    :math:`\sqrt{1 + k / (k - 1)}` with k folds for the fits that folds share [3]_.
+    :math:`\sqrt{1 + k / (k - 1)}` with k folds for the fits that folds share [3]_, and by
+    Student's t for the number of models of the smaller set.
 
     Cost: O(n_models n_rows) for the fits, O(n_resamples n_models n_rows) for the interval.
 
@@ -174,6 +178,7 @@ class _Attack:
         replicates = self._statistics(*weights, folds, fpr)
         # Nadeau and Bengio: folds share most of their fits, which resampled scores cannot show
         widen = np.sqrt(1 + self.n_folds / (self.n_folds - 1))
+        widen *= few_models(min(len(self.scores_a), len(self.scores_b)), boot.level)
         return values, [
             boot.interval(value, widen * replicate, 0.0, 1.0)
             for value, replicate in zip(values, replicates, strict=True)

@@ -79,7 +79,9 @@ def membership_attack(
     Notes
     -----
     A screen only: what these attacks miss, :func:`u_lira` and :func:`klom` may find, and an AUC
-    *below* the null is a trace too: a row pushed to a high loss stands out.
+    *below* the null is a trace too: a row pushed to a high loss stands out. It compares forgotten
+    with held-out rows: a model that answers just the forgotten ones from a retrained net passes,
+    see :ref:`blind_spots`.
 
     Several models share their rows. The interval of the AUC adds the variance over rows to that
     over models; the one of the true positive rate counts rows once, whatever the number of models.
@@ -148,7 +150,7 @@ def _modified_entropy(proba, column):
     return xlogy(1 - own, np.maximum(own, limit[0])) + others.sum(-1)
 
 
-def attack_result(name, target, null, is_forget, fpr, level):
+def attack_result(name, target, null, is_forget, fpr, level, *, pairs=None, null_pairs=None):
     """AUC and TPR of forgotten against held-out rows.
 
     Parameters
@@ -160,13 +162,15 @@ def attack_result(name, target, null, is_forget, fpr, level):
         Scores under retrained models.
     is_forget : ndarray of bool, shape (n_rows,)
     fpr, level : float
+    pairs, null_pairs : list of tuple of ndarray or None
+        Of `auc_interval`.
 
     Returns
     -------
     result : MetricResult
     """
-    auc, tpr = _measure(target, is_forget, fpr, level)
-    null_auc, null_tpr = _measure(null, is_forget, fpr, level)
+    auc, tpr = _measure(target, is_forget, fpr, level, pairs)
+    null_auc, null_tpr = _measure(null, is_forget, fpr, level, null_pairs)
     details = {
         "tpr_at_fpr": MetricResult(
             f"{name} TPR at {100 * fpr:g} % FPR", *tpr, *null_tpr, confidence_level=level
@@ -182,9 +186,9 @@ def attack_result(name, target, null, is_forget, fpr, level):
     )
 
 
-def _measure(scores, is_forget, fpr, level):
+def _measure(scores, is_forget, fpr, level, pairs):
     """AUC and TPR, each with its interval."""
     if scores is None:
         return (None, None), (None, None)
     sides = scores[:, is_forget], scores[:, ~is_forget]
-    return auc_interval(*sides, level), tpr_at_fpr(*sides, fpr, level)
+    return auc_interval(*sides, level, pairs), tpr_at_fpr(*sides, fpr, level)

@@ -64,6 +64,8 @@ def relearn_time(
 
     Notes
     -----
+    It sees losses of forgotten rows only: see :ref:`blind_spots`.
+
     Cost: O(n_models n_epochs); the curves are yours to compute.
 
     References

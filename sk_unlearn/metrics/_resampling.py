@@ -1,7 +1,7 @@
 """Confidence intervals, and the two sets of retrained models that give a null."""
 
 import numpy as np
-from scipy.stats import beta
+from scipy.stats import beta, norm, t
 from sklearn.utils import check_random_state
 
 from sk_unlearn.metrics._result import Interval
@@ -49,6 +49,12 @@ class Bootstrap:
 def enough_for_interval(*arrays):
     """Whether each set has models enough to be resampled."""
     return all(len(array) >= MIN_MODELS_FOR_INTERVAL for array in arrays)
+
+
+def few_models(n, level):
+    """Factor by which a percentile bootstrap of n models is too narrow, for a mean."""
+    tail = (1 + level) / 2
+    return np.sqrt(n / (n - 1)) * t.ppf(tail, n - 1) / norm.ppf(tail)
 
 
 def binomial_interval(hits, trials, level):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import t
+from scipy.stats import norm, rankdata, t
 
 from sk_unlearn.metrics._resampling import binomial_interval
 from sk_unlearn.metrics._result import Interval
@@ -48,13 +48,15 @@ def mean_placement(a, b):
     return np.stack([count.mean(1) for count in counts], axis=1) / (2 * b.shape[1])
 
 
-def auc_interval(positive, negative, level):
+def auc_interval(positive, negative, level, pairs=None):
     """Mean AUC of several models on the same rows, with DeLong's interval.
 
     Parameters
     ----------
     positive, negative : ndarray of shape (n_models, n_positive) and (n_models, n_negative)
     level : float
+    pairs : list of tuple of ndarray or None
+        Placements of each model's rows, where these are not those of the scores.
 
     Returns
     -------
@@ -62,9 +64,11 @@ def auc_interval(positive, negative, level):
     interval : Interval or None
         On the logit scale. The variance over rows is DeLong's, of the mean over models; the
         variance over models is added. Student's t with Welch's degrees of freedom, since
-        forgotten rows can be few.
+        forgotten rows can be few. It reaches to 0.5 where the rank test of equal groups, with
+        ties, does not reject: a few tied rows have no variance of their own to go by.
     """
-    pairs = [placements(p, n) for p, n in zip(positive, negative, strict=True)]
+    if pairs is None:
+        pairs = [placements(p, n) for p, n in zip(positive, negative, strict=True)]
     of_positive, of_negative = (np.array(side) for side in zip(*pairs, strict=True))
     aucs = of_positive.mean(1)
     auc = float(aucs.mean())
@@ -81,11 +85,20 @@ def auc_interval(positive, negative, level):
     if len(aucs) > 1:
         parts.append((aucs.var(ddof=1) / len(aucs), len(aucs) - 1))
     variance = sum(v for v, _ in parts)
-    if variance == 0:
-        return auc, Interval(auc, auc)
-    dof = variance**2 / sum(v**2 / d for v, d in parts)
-    half = t.ppf((1 + level) / 2, dof) * math.sqrt(variance) / (auc * (1 - auc))
-    return auc, Interval(*(float(expit(logit(auc) + side * half)) for side in (-1, 1)))
+    low = high = auc
+    if variance > 0:
+        dof = variance**2 / sum(v**2 / d for v, d in parts)
+        half = t.ppf((1 + level) / 2, dof) * math.sqrt(variance) / (auc * (1 - auc))
+        low, high = (float(expit(logit(auc) + side * half)) for side in (-1, 1))
+    if abs(auc - 0.5) <= norm.ppf((1 + level) / 2) * _deviation_of_equals(positive, negative):
+        low, high = min(low, 0.5), max(high, 0.5)
+    return auc, Interval(low, high)
+
+
+def _deviation_of_equals(positive, negative):
+    """Standard deviation of the mean AUC when the rows are dealt anew into the two groups."""
+    ranks = rankdata(np.hstack([positive, negative]), axis=1).mean(0)
+    return math.sqrt(ranks.var(ddof=1) / (positive.shape[1] * negative.shape[1] * len(ranks)))
 
 
 def tpr_at_fpr(positive, negative, fpr, level):

@@ -6,6 +6,7 @@ from pathlib import Path
 from sklearn.utils import Bunch
 
 from sk_unlearn.model_selection._table import text_of
+from sk_unlearn.utils._optional import import_optional
 
 __all__ = ["ForgettingComparison"]
 
@@ -40,7 +41,7 @@ class ForgettingComparison(Bunch):
 
     @property
     def results(self):
-        """One row for each forget set, estimator and metric (needs pandas).
+        """One row for each forget set, estimator and metric (extra "plot").
 
         Returns
         -------
@@ -49,7 +50,7 @@ class ForgettingComparison(Bunch):
             "null", "null_low", "null_high", "passes" and "verdict". Costs are metrics
             without a null.
         """
-        import pandas as pd
+        pd = import_optional("pandas", extra="plot", needed_for="A table of a comparison")
 
         empty = dict.fromkeys(("low", "high", "null", "null_low", "null_high", "passes"))
         rows = []
@@ -69,14 +70,14 @@ class ForgettingComparison(Bunch):
 
     @property
     def summary(self):
-        """One row for each forget set and estimator (needs pandas).
+        """One row for each forget set and estimator (extra "plot").
 
         Returns
         -------
         summary : DataFrame
             Indexed by forget set and estimator; values, costs and the verdict in columns.
         """
-        import pandas as pd
+        pd = import_optional("pandas", extra="plot", needed_for="A table of a comparison")
 
         rows = [
             {

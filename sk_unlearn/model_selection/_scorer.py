@@ -60,6 +60,7 @@ def make_forgetting_scorer(metric, X, y, *, sample_id=None, greater_is_better=Tr
     See Also
     --------
     forget_params : Checks what is passed as ``params``.
+    compare_forgetting : Looks at retained and held-out rows as well, see :ref:`blind_spots`.
     best_within_bounds : Chooses a candidate of a search by several metrics.
 
     Examples

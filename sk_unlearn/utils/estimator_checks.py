@@ -11,6 +11,7 @@ from sklearn.utils import get_tags
 from sk_unlearn.utils._checks import _copies, _fit, _isolation, _requests, _residue
 from sk_unlearn.utils._checks._case import ForgetCase, quiet
 from sk_unlearn.utils._checks._exact import check_forget_is_exact
+from sk_unlearn.utils._optional import import_optional
 
 __all__ = [
     "check_exact_forget",
@@ -150,8 +151,7 @@ def parametrize_with_forget_checks(estimators):
     ... def test_forget(estimator, check):
     ...     check(estimator)
     """
-    import pytest
-
+    pytest = import_optional("pytest", extra="test", needed_for="Parametrising a test")
     pairs = [
         pair
         for item in estimators

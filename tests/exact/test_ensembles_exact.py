@@ -97,7 +97,7 @@ def forget_sequences(draw):
     return sequence
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     optimizer=st.sampled_from(["adam", "sgd"]),
     n_shards=st.integers(1, 5),
@@ -126,7 +126,7 @@ def test_sisa_equals_a_fresh_fit(
     assert_exact(make, IDS[ids], requests)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n_blocks=st.integers(1, 4),
     selection=st.sampled_from([0.3, 0.7, 1.0]),

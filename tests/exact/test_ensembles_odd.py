@@ -203,4 +203,4 @@ def test_classes_of_a_script_train_in_other_processes(tmp_path):
             """
         )
     )
-    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=3600)

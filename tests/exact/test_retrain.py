@@ -54,7 +54,7 @@ def short_training(monkeypatch):
 
 
 @given(st.sets(st.integers(0, 29), min_size=1, max_size=15))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_scikit_learn_models_equal_those_fitted_on_the_rest(gone):
     kept = [i for i in range(30) if i not in gone]
     clf = RetrainClassifier(LogisticRegression()).fit(X, y).forget(sorted(gone))

@@ -16,7 +16,7 @@ def rows(n, shape=(3,), seed=0):
 
 
 @each_selector
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_row_order_does_not_matter(selector, data):
     n_rows = data.draw(st.integers(1, 30))

@@ -118,7 +118,7 @@ def test_regressors_average_by_rows():
 # ---------------------------------------------------------------------------- placement
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_a_row_stays_where_it_is_whoever_else_is_there(data):
     n = data.draw(st.integers(2, 50))

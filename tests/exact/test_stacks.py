@@ -76,7 +76,7 @@ def fit_rows(make, rows, proba):
     return make().fit(X[rows], Y[rows], sample_id=rows, forget_proba=proba[rows])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     optimizer=st.sampled_from(sorted(OPTIMIZERS)),
     n_shards=st.integers(2, 6),

@@ -36,7 +36,7 @@ def test_sizes_of_a_linear_model_are_exact():
         np.testing.assert_allclose(float(sizes.gradient[row]), float(gradient.norm()), rtol=1e-10)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.floats(0.125, 10, width=32), min_size=8, max_size=20),
     n_rows=st.integers(5, 25),

@@ -13,7 +13,7 @@ def system(d=12, seed=0, condition=1e3):
     return Q @ torch.diag(values) @ Q.T, torch.randn(d, generator=generator, dtype=torch.float64)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 15), st.integers(0, 100), st.floats(1e-3, 1.0))
 def test_solution_equals_dense_solve(d, seed, damping):
     H, b = system(d, seed)

@@ -127,6 +127,35 @@ def test_membership_from_scores(attack):
     assert display.figure_ is linear.figure
 
 
+def drawn_area(line):
+    x, y = line.get_path().vertices.T
+    return np.trapezoid(y, x)
+
+
+@pytest.mark.parametrize("decimals", [None, 0, -1])  # no ties, some, all
+def test_the_curve_drawn_has_the_area_that_it_states(attack, decimals):
+    scores, is_forget = attack
+    if decimals is not None:
+        scores = scores.round(decimals)
+    display = MembershipDisplay.from_scores({"a": scores}, is_forget)
+    for line in display.lines_["a"]:
+        assert line.get_drawstyle() == "default"
+        assert drawn_area(line) == pytest.approx(display.auc["a"])
+    if decimals == -1:
+        assert display.auc["a"] == 0.5
+
+
+@pytest.mark.parametrize("sizes", [(60, 60), (5, 500), (500, 5)])
+def test_membership_of_twins_has_an_area_of_a_half(sizes, monkeypatch):
+    monkeypatch.setattr(MembershipDisplay, "plot", lambda self, ax: self)
+    aucs = []
+    for seed in range(100):
+        scores = np.random.default_rng(seed).normal(size=(2, sum(sizes))).round(1)
+        display = MembershipDisplay.from_scores(scores, np.arange(sum(sizes)) < sizes[0])
+        aucs.append(display.auc["attack"])
+    assert abs(np.mean(aucs) - 0.5) < 4 * np.std(aucs) / 10
+
+
 def test_membership_from_estimator():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 3)), np.repeat(["a", "b", "c"], 20)

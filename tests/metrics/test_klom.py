@@ -64,7 +64,7 @@ def test_halves_make_the_null_larger(margins):
     assert halves.null == klom(first, second, oracle_null=first).value
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
     slope=st.floats(0.1, 10) | st.floats(-10, -0.1),

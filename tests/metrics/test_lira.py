@@ -104,7 +104,7 @@ def test_perfect_separation():
     result = u_lira(noise[:10] + 100, noise)
     assert result.value == 1
     assert result.details["tpr_at_fpr"].value == 1
-    assert result.interval == (1, 1)
+    assert result.interval == pytest.approx((1, 1))
 
 
 def test_no_interval_for_fewer_than_five_models(margins):

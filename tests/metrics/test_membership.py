@@ -73,33 +73,46 @@ def test_rows_in_any_order(proba, y, rng):
     assert after.interval == pytest.approx(before.interval)
 
 
-def slow_rmia(target, others, is_population, gamma, a):
+def ratios(target, others, a):
     p, out = expit(target), expit(others).mean(0)
-    ratio = p / (((1 + a) * out + 1 - a) / 2)
-    scores = []
-    for x in range(len(ratio)):
-        z = [k for k in np.flatnonzero(is_population) if k != x]
-        scores.append(np.mean([ratio[x] / ratio[k] >= gamma for k in z]))
-    return np.array(scores)
+    return p / (((1 + a) * out + 1 - a) / 2)
+
+
+def slow_score(ratio, x, population, gamma):
+    return np.mean([ratio[x] / ratio[z] >= gamma for z in population])
+
+
+def slow_rmia(ratio, is_forget, is_population, gamma):
+    """AUC and share of ties: each pair of rows before the population without the held-out one."""
+    wins, ties, forgotten = [], [], np.flatnonzero(is_forget)
+    for h in np.flatnonzero(~is_forget):
+        population = np.setdiff1d(np.flatnonzero(is_population), [h])
+        against = slow_score(ratio, h, population, gamma)
+        own = np.array([slow_score(ratio, f, population, gamma) for f in forgotten])
+        wins.append(np.mean((own > against) + 0.5 * (own == against)))
+        ties.append(np.mean(own == against))
+    return np.mean(wins), np.mean(ties)
 
 
 @pytest.mark.parametrize(("gamma", "a"), [(1.0, 0.0), (2.0, 0.3), (1.2, 1.0)])
 @pytest.mark.parametrize("all_rows", [True, False])
-def test_rmia_equals_a_loop(gamma, a, all_rows, rng):
-    target, oracle = rng.normal(size=(2, N_ROWS)), rng.normal(size=(4, N_ROWS))
-    is_population = ~IS_FORGET if all_rows else np.arange(N_ROWS) > 60
+@pytest.mark.parametrize("decimals", [8, 0])
+def test_rmia_equals_a_loop(gamma, a, all_rows, decimals, rng):
+    n, is_forget = 40, np.arange(40) < 12
+    target, oracle = rng.normal(size=(2, n)), rng.normal(size=(4, n)).round(decimals)
+    target[0] = oracle[0]  # with ties as soon as margins are rounded
+    is_population = ~is_forget if all_rows else np.arange(n) > 25
     mask = None if all_rows else is_population
-    result = rmia(target, oracle, IS_FORGET, is_population=mask, gamma=gamma, a=a)
-    scores = [slow_rmia(row, oracle, is_population, gamma, a) for row in target]
+    result = rmia(target, oracle, is_forget, is_population=mask, gamma=gamma, a=a)
+    found = [ratios(row, oracle, a) for row in target]
+    population = np.flatnonzero(is_population)
+    scores = [[slow_score(row, x, population, gamma) for x in range(n)] for row in found]
     np.testing.assert_allclose(result.per_row, np.mean(scores, 0), atol=1e-12)
-    assert result.value == pytest.approx(np.mean([roc_auc_score(IS_FORGET, s) for s in scores]))
-    null = [
-        roc_auc_score(
-            IS_FORGET, slow_rmia(oracle[k], np.delete(oracle, k, 0), is_population, gamma, a)
-        )
-        for k in range(4)
-    ]
-    assert result.null == pytest.approx(np.mean(null))
+    slow = np.mean([slow_rmia(row, is_forget, is_population, gamma) for row in found], axis=0)
+    np.testing.assert_allclose((result.value, result.details["tied"]), slow, atol=1e-12)
+    null = [ratios(oracle[k], np.delete(oracle, k, 0), a) for k in range(4)]
+    null = np.mean([slow_rmia(row, is_forget, is_population, gamma)[0] for row in null])
+    assert result.null == pytest.approx(null)
 
 
 def test_rmia_calibrates_for_difficulty_where_the_loss_does_not(rng):
@@ -122,3 +135,4 @@ def test_rmia_survives_saturated_margins():
     result = rmia(np.full((1, N_ROWS), 1e4), oracle, IS_FORGET, a=1.0)
     assert np.isfinite(result.value)
     assert np.isfinite(result.null)
+    assert result.details["tied"] == 1  # all rows rose alike: none of them stands out

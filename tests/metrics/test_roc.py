@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest, norm
@@ -84,7 +84,6 @@ def test_separated_and_constant_scores():
     assert auc_interval(np.ones((1, 1)), np.zeros((1, 5)), 0.95) == (1.0, None)
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 50), data=st.data())
 def test_clopper_pearson_is_that_of_scipy(n, data):
     k = data.draw(st.integers(0, n))

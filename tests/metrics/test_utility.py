@@ -137,7 +137,7 @@ def test_divergence_equals_a_loop_over_pairs(kind, predictions):
         assert prediction_divergence(o, u, kind=kind).value == pytest.approx(result.value)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), sharp=st.floats(0.1, 300))
 @example(seed=1000000, sharp=289.5)  # a probability of 5e-324
 def test_divergence_ranges_and_orders(seed, sharp):

@@ -10,11 +10,13 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, Normalizer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from sk_unlearn import PumaClassifier, RetrainClassifier
 from sk_unlearn.model_selection import make_forgetting_scorer
@@ -230,3 +232,55 @@ def test_other_labels_are_noticed(labels):
     scorer = make_forgetting_scorer("forget_loss", X, labels, sample_id=IDS)
     with pytest.raises(ValueError, match=r"labels differ.*same order and encoding"):
         scorer(first_fold()[0], X[:2], labels[:2])
+
+
+def mia_auc(clf, rows):
+    X, y, ids = rows
+    return make_forgetting_scorer("mia_auc", X, y, sample_id=ids)(clf)
+
+
+def noise_rows(seed, n_forget, n_held_out):
+    """Rows without any signal, and which of them are trained on and forgotten."""
+    rng, n = np.random.default_rng(seed), n_forget + n_held_out + 40
+    rows = rng.normal(size=(n, 3)), rng.integers(0, 2, n), np.arange(n)
+    return rows, np.arange(n) < n_forget, np.arange(n) >= n_forget + n_held_out
+
+
+@pytest.mark.parametrize("sizes", [(40, 40), (5, 200), (200, 5)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_attack_on_what_was_forgotten_exactly_is_a_coin_toss(sizes, ties):
+    aucs = []
+    for seed in range(30):
+        rows, forget, retain = noise_rows(seed, *sizes)
+        if ties:
+            rows[0][:] = rows[0][:, :1] > 1.5  # two kinds of rows
+        used = forget | retain
+        clf = RetrainClassifier(LogisticRegression())
+        clf.fit(*(part[used] for part in rows[:2]), sample_id=rows[2][used], forget=forget[used])
+        aucs.append(mia_auc(clf, rows))
+    assert abs(np.mean(aucs) - 0.5) < 4 * np.std(aucs, ddof=1) / np.sqrt(30)
+
+
+def test_attack_finds_a_model_that_still_knows_the_rows():
+    aucs = []
+    for seed in range(10):
+        rows, forget, retain = noise_rows(seed, 40, 100)
+        used = forget | retain
+        X, y, ids = (part[used] for part in rows)
+        clf = RetrainClassifier(DecisionTreeClassifier(max_depth=8, random_state=0))
+        clf.fit(X, y, sample_id=ids, forget=forget[used])
+        honest = mia_auc(clf, rows)
+        clf.estimator_ = clone(clf.estimator).fit(X, y)
+        aucs.append((honest, mia_auc(clf, rows)))
+    assert np.mean(aucs, 0)[1] > 0.65
+    assert abs(np.mean(aucs, 0)[0] - 0.5) < 0.08
+
+
+def test_attack_on_equal_answers_is_half():
+    rows, forget, retain = noise_rows(0, 5, 50)
+    used = forget | retain
+    y_bits = np.full(len(used), "a")
+    y_bits[used.nonzero()[0][-1]] = "b"  # a class more, so that there is an answer to give
+    clf = RetrainClassifier(DummyClassifier(strategy="prior"))
+    clf.fit(rows[0][used], y_bits[used], sample_id=rows[2][used], forget=forget[used])
+    assert mia_auc(clf, (rows[0], y_bits, rows[2])) == 0.5

@@ -24,7 +24,7 @@ def _same(ours, theirs):
         assert (X.dtype, y.dtype) == (Xr.dtype, yr.dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 40),
     width=st.sampled_from([1, 3, 16, 64]),
