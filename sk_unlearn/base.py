@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
@@ -125,6 +126,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             draft = self._draft(learned=False)
             rows, mask = draft._check_fit(X, y, sample_id, groups, forget, fit_params)
             draft._seed_ = root_seed(self.random_state)
+            draft._transform_output_ = get_config()["transform_output"]
             draft.receipts_ = ForgetLedger()
             draft._rows_ = rows
             with draft._computing():
@@ -386,5 +388,6 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     def _computing(self):
         # the same stream for fit and forget: retraining must repeat what a fresh fit does
         seed = derive_seed(self._seed_, "compute")
-        with reproducible_threads(), isolated_rng(seed), raise_interrupts():
+        output = config_context(transform_output=self._transform_output_)
+        with reproducible_threads(), isolated_rng(seed), raise_interrupts(), output:
             yield

@@ -105,8 +105,8 @@ def _enter():
         if not _active:
             _found.update({put: read() for read, put, _ in _PROCESS})
         _active += 1
-        for read, put, value in _PROCESS:
-            if read() != value:
+        for _, put, value in _PROCESS:
+            if _found[put] != value:
                 put(value)
 
 
@@ -119,8 +119,8 @@ def _leave():
 
 
 def _restore():
-    for read, put, _ in _PROCESS:
-        if read() != _found[put]:
+    for _, put, value in _PROCESS:
+        if _found[put] != value:
             put(_found[put])
 
 

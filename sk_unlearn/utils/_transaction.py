@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from sklearn import get_config, set_config
 
 from sk_unlearn.exceptions import ConcurrentChangeError
-from sk_unlearn.utils._ambient import own_settings, plain_torch
+from sk_unlearn.utils._ambient import own_settings
 from sk_unlearn.utils._signals import PATIENCE, hold, protected, raise_pending, release, shielded
 from sk_unlearn.utils._threads import reproducible_threads
 
@@ -134,11 +134,11 @@ def _lock_of(estimator):
 
 
 def on_snapshot(method):
-    """A method that reads: of one state, before or after a request, in plain torch."""
+    """A method that reads: one state, before or after a request, with settings of its own."""
 
     @wraps(method)
     def read(self, *args, **kwargs):
-        with plain_torch():
+        with own_settings():
             return method(self._snapshot(), *args, **kwargs)
 
     return read
