@@ -45,7 +45,7 @@ class own_generators:
 
     def __init__(self, seed):
         self.seed = seed
-        self.mode = None
+        self.mode = self.before = None
 
     def __enter__(self):
         _install()
@@ -57,7 +57,8 @@ class own_generators:
         _own.numpy = np.random.RandomState(self.seed).get_state(legacy=False)
 
     def __exit__(self, *error):
-        _own.torch, _own.numpy = self.before
+        if self.before is not None:
+            _own.torch, _own.numpy = self.before
         if self.mode is not None:
             self.mode.__exit__(*error)
 
@@ -150,7 +151,9 @@ class MT19937(np.random.MT19937):  # a state names the class that it is of
             np.random.MT19937.state.__set__(self, value)
 
     def __reduce__(self):
-        plain = np.random.MT19937()
+        plain = np.random.RandomState(
+            0
+        )._bit_generator  # without a sequence of seeds, as the global
         plain.state = self.state
         return plain.__reduce__()
 

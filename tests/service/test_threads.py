@@ -160,10 +160,10 @@ def test_stress_as_in_a_service():
     net = own_net().set_params(max_epochs=1)
     retrain = RetrainClassifier(net, random_state=0)
     sisa = SisaClassifier(net, n_shards=4, n_slices=2, random_state=0)
-    for unfitted, requests in ((retrain, requests[:40]), (sisa, requests)):
+    for unfitted, rows in ((retrain, requests[:40]), (sisa, requests)):
         quiet = clone(unfitted).fit(X, y)
         expected, answers = [], {quiet.predict_proba(X).tobytes()}
-        for row in requests:
+        for row in rows:
             expected.append(quiet.forget([row]).receipts_[-1].digest_after)
             answers.add(quiet.predict_proba(X).tobytes())
         estimator, stop, numbers, wrong = clone(unfitted).fit(X, y), threading.Event(), [], []
@@ -181,9 +181,9 @@ def test_stress_as_in_a_service():
                 numbers.append((np.random.random(), float(torch.rand(1, dtype=torch.float64))))
                 stop.wait(0.0005)
 
-        def forget(estimator=estimator, stop=stop, requests=requests):
+        def forget(estimator=estimator, stop=stop, rows=rows):
             try:
-                for row in requests:
+                for row in rows:
                     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
                         estimator.forget([row])
             finally:
