@@ -412,6 +412,9 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     def _computing(self):
         # the same stream for fit and forget: retraining must repeat what a fresh fit does
         seed = derive_seed(self._seed_, "compute")
-        output = config_context(transform_output=self._transform_output_)
-        with reproducible_threads(), isolated_rng(seed), raise_interrupts(), output:
+        # rows are NumPy's; some estimators take another algorithm where dispatch is on
+        config = config_context(
+            transform_output=self._transform_output_, array_api_dispatch=False
+        )
+        with reproducible_threads(), isolated_rng(seed), raise_interrupts(), config:
             yield

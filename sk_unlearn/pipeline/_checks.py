@@ -1,6 +1,5 @@
 """What can be refused before any step of a pipeline has seen a row."""
 
-import numpy as np
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d, indexable
@@ -8,6 +7,7 @@ from sklearn.utils import column_or_1d, indexable
 from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import carries_training
+from sk_unlearn.utils._containers import as_labels, dispatched
 from sk_unlearn.utils._inputs import check_labels, check_targets
 
 __all__ = ["check_rows", "check_steps"]
@@ -106,7 +106,7 @@ def check_rows(pipe, X, y):
         )
     classifies = is_classifier(pipe)
     check_targets(y, owner=type(pipe).__name__, classification=classifies)
-    X, y = indexable(X, np.asarray(y))
+    X, y = indexable(dispatched(X), as_labels(y))
     if classifies:
         y = column_or_1d(y, warn=True)
         check_labels(y)

@@ -11,6 +11,7 @@ from sk_unlearn.exceptions import FullRetrainWarning, RemovalFailedError
 from sk_unlearn.pipeline._recipe import follow, told
 from sk_unlearn.pipeline._steps import step_params
 from sk_unlearn.receipts import ForgetCost, Guarantee
+from sk_unlearn.utils._containers import is_frame
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, root_seed
 
@@ -166,7 +167,7 @@ def _names(steps):
 
 
 def _content_digest(X):
-    if hasattr(X, "columns"):
+    if is_frame(X):
         X = [list(X.columns), [np.asarray(X[name]) for name in X.columns]]
     return state_digest(X)
 

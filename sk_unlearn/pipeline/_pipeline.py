@@ -20,6 +20,7 @@ from sk_unlearn.pipeline._steps import (
 )
 from sk_unlearn.pipeline._recipe import check_same_steps, structure, unfitted
 from sk_unlearn.receipts import Guarantee
+from sk_unlearn.utils._containers import dispatched
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["ForgetPipeline"]
@@ -335,3 +336,21 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
 
     def _discard(self):
         self.steps[-1][1]._discard()
+
+
+def _by_numpy(name):
+    """A method of Pipeline to which rows come as they came to fit: see ``dispatched``."""
+
+    @available_if(lambda pipe: getattr(super(ForgetPipeline, pipe), name))
+    @wraps(vars(Pipeline)[name].__wrapped__)
+    def method(self, X, *args, **kwargs):
+        return getattr(super(ForgetPipeline, self), name)(dispatched(X), *args, **kwargs)
+
+    return method
+
+
+for _name in (
+    *("predict", "predict_proba", "predict_log_proba", "decision_function"),
+    *("score_samples", "score", "transform"),
+):
+    setattr(ForgetPipeline, _name, _by_numpy(_name))
