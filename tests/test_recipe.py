@@ -104,7 +104,9 @@ def target(estimator):
 
 
 @pytest.mark.filterwarnings("ignore")  # advice on small nets, and estimators that barely trained
-@pytest.mark.parametrize(("make", "changed"), SET, ids=lambda v: v and ",".join(v) if isinstance(v, dict) else "")
+@pytest.mark.parametrize(
+    ("make", "changed"), SET, ids=lambda v: v and ",".join(v) if isinstance(v, dict) else ""
+)
 def test_parameters_set_after_fit_wait_for_the_next_fit(make, changed):
     def later():
         return {name: clone(value, safe=False) for name, value in changed.items()}

@@ -22,6 +22,7 @@ from sk_unlearn.exact._placement import keyed_bins, placement_keys
 from sk_unlearn.exact._stacks import n_slots, reason_alone, size_reason
 from sk_unlearn.exact._wrapped import seeded
 from sk_unlearn.nets import contains_net, is_net, predict_proba, predict_proba_each, prepare
+from sk_unlearn.nets._spared import spared_estimator
 from sk_unlearn.utils._inputs import open_net_input
 from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
@@ -38,6 +39,7 @@ class Setup:
     estimator: Any
     n_slices: int
     alone: str | None
+    net_inside: bool
 
 
 class BaseSisa(BaseEnsemble):
@@ -98,7 +100,8 @@ class BaseSisa(BaseEnsemble):
             n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
         template = None if self.estimator is None else prepare(clone(self.estimator))
         alone = self._reason_alone(template, rows)
-        self._setup_ = Setup(template, n_slices, alone)
+        inside = template is not None and contains_net(template)
+        self._setup_ = Setup(template, n_slices, alone, inside)
         super()._fit_rows(rows)
 
     def _reason_alone(self, template, rows):
@@ -109,7 +112,11 @@ class BaseSisa(BaseEnsemble):
         return reason_alone(template, rows.X, y, self.n_shards)
 
     def _place(self, rows):
-        n_slices, keys, proba = self._setup_.n_slices, placement_keys(rows), self._forget_proba(rows)
+        n_slices, keys, proba = (
+            self._setup_.n_slices,
+            placement_keys(rows),
+            self._forget_proba(rows),
+        )
         early = keyed_bins(self._seed_, "slice", keys, n_slices, proba)
         return Placement(
             part=keyed_bins(self._seed_, "shard", keys, self.n_shards, proba),
@@ -171,12 +178,10 @@ class BaseSisa(BaseEnsemble):
         chains = self._chains_
         self.stacked_ = any(chain.alone is None for chain in chains.values())
         self.estimators_ = [
-            chains[shard].model if shard in chains else None
-            for shard in range(self.n_shards)
+            chains[shard].model if shard in chains else None for shard in range(self.n_shards)
         ]
         self.alone_because_ = [
-            chains[shard].alone if shard in chains else None
-            for shard in range(self.n_shards)
+            chains[shard].alone if shard in chains else None for shard in range(self.n_shards)
         ]
 
     def _combined(self, X, combine):
@@ -210,12 +215,15 @@ class BaseSisa(BaseEnsemble):
     def _answer(self, chain, X):
         if is_net(chain.model):
             return self._of_net(chain, predict_proba(chain.model, X))
-        return self._of_model(chain, X)
+        if not self._setup_.net_inside:
+            return self._of_model(chain, chain.model, X)
+        with spared_estimator(chain.model) as model:
+            return self._of_model(chain, model, X)
 
     @abstractmethod
     def _of_net(self, chain, output):
         """What the output of a chain's net says."""
 
     @abstractmethod
-    def _of_model(self, chain, X):
+    def _of_model(self, chain, model, X):
         """What a chain's model says, which is no net."""

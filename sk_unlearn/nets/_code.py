@@ -122,7 +122,11 @@ class _Graph:
     def _of_instance(self, obj):
         kind = type(obj)
         if kind in (staticmethod, classmethod, types.MethodType):
-            return [_name(kind), self._ref(obj.__func__), self._ref(getattr(obj, "__self__", None))]
+            return [
+                _name(kind),
+                self._ref(obj.__func__),
+                self._ref(getattr(obj, "__self__", None)),
+            ]
         if kind is property:
             return [_name(kind), *map(self._ref, (obj.fget, obj.fset, obj.fdel))]
         if isinstance(obj, functools.cached_property):
@@ -136,7 +140,10 @@ class _Graph:
             if isinstance(reduced, str):
                 return [_name(kind), reduced]
             # from the fourth on iterators over the items of lists and dicts
-            parts = [*reduced[:3], *(None if part is None else list(part) for part in reduced[3:5])]
+            parts = [
+                *reduced[:3],
+                *(None if part is None else list(part) for part in reduced[3:5]),
+            ]
         except Exception:  # locks, files, compiled functions: nothing but their type is known
             return [_name(kind)]
         return [self._ref(kind), *map(self._ref, parts)]

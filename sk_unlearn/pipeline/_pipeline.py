@@ -12,13 +12,13 @@ from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.exceptions import TrainingDataChangedError
 from sk_unlearn.pipeline._checks import check_rows, check_steps
 from sk_unlearn.pipeline._last import fit_last, forget_last, last_cost, weakest
+from sk_unlearn.pipeline._recipe import check_same_steps, structure, unfitted
 from sk_unlearn.pipeline._steps import (
     fit_steps,
     forget_steps,
     is_stateless,
     routed,
 )
-from sk_unlearn.pipeline._recipe import check_same_steps, structure, unfitted
 from sk_unlearn.receipts import Guarantee
 from sk_unlearn.utils._containers import dispatched
 from sk_unlearn.utils._transaction import on_snapshot
@@ -31,8 +31,8 @@ def _read(name):
     method = getattr(Pipeline, name)
 
     @wraps(method)
-    def read(self, *args, **kwargs):
-        return method(self, *args, **kwargs)
+    def read(self, X, *args, **kwargs):
+        return method(self, dispatched(X), *args, **kwargs)
 
     def has_it(self):
         getattr(self.steps[-1][1], name)  # raises what the last step says
@@ -336,21 +336,3 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
 
     def _discard(self):
         self.steps[-1][1]._discard()
-
-
-def _by_numpy(name):
-    """A method of Pipeline to which rows come as they came to fit: see ``dispatched``."""
-
-    @available_if(lambda pipe: getattr(super(ForgetPipeline, pipe), name))
-    @wraps(vars(Pipeline)[name].__wrapped__)
-    def method(self, X, *args, **kwargs):
-        return getattr(super(ForgetPipeline, self), name)(dispatched(X), *args, **kwargs)
-
-    return method
-
-
-for _name in (
-    *("predict", "predict_proba", "predict_log_proba", "decision_function"),
-    *("score_samples", "score", "transform"),
-):
-    setattr(ForgetPipeline, _name, _by_numpy(_name))

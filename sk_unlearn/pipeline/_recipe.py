@@ -112,7 +112,9 @@ def follow(trained, last):
     """
     if "steps" in last._recipe_:
         recipe = last._recipe_["steps"]
-        for (_, new), (_, now), (_, as_told) in zip(trained.steps, last.steps, recipe, strict=False):
+        for (_, new), (_, now), (_, as_told) in zip(
+            trained.steps, last.steps, recipe, strict=False
+        ):
             set_as(new, now, as_told)
         follow(trained.steps[-1][1], last.steps[-1][1])
     estimator = getattr(trained, "estimator", None)

@@ -92,10 +92,7 @@ def check_forget_mask(mask, n_rows, *, owner):
             "reach every fold unsliced."
         )
     if mask.all():
-        raise ValueError(
-            f"{where} marks all {n_rows} rows; at least one "
-            "row must remain."
-        )
+        raise ValueError(f"{where} marks all {n_rows} rows; at least one row must remain.")
     return mask
 
 

@@ -117,7 +117,7 @@ def as_array(values, where, what):
 
 
 def _of_range(values, where):
-    if len(values) and max(abs(values[0]), abs(values[-1])) >= 2**62 or len(values) > 2**40:
+    if (len(values) and max(abs(values[0]), abs(values[-1])) >= 2**62) or len(values) > 2**40:
         raise ValueError(f"{where} holds more than any data has rows, got {values!r}.")
     return np.arange(values.start, values.stop, values.step, dtype=np.int64)
 
@@ -143,7 +143,7 @@ def _of_elements(elements, where, what):
         )
     if kinds == {bool}:
         return np.array(plain, dtype=bool)
-    if kinds == {int} and -(2**63) <= min(plain) and max(plain) < 2**63:
+    if kinds == {int} and min(plain) >= -(2**63) and max(plain) < 2**63:
         return np.array(plain, dtype=np.int64)
     found = np.empty(len(plain), dtype=object)
     found[:] = plain

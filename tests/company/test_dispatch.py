@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 # the switch needs a variable that SciPy reads when it is imported
-SCRIPT = '''
+SCRIPT = """
 import warnings
 import numpy as np, sklearn, torch
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -65,7 +65,7 @@ for estimator in estimators:
     with sklearn.config_context(array_api_dispatch=True):
         assert len(cross_validate(sklearn.clone(estimator), torch.tensor(X), y, cv=3)["test_score"]) == 3
 print("all", len(estimators))
-'''
+"""
 
 
 def test_tensors_under_dispatch_are_arrays():

@@ -213,7 +213,19 @@ def test_polars_frames_keep_the_contract(data):
 
 # attributes and accessors of DataFrames, Series, arrays and estimators
 AWKWARD = [
-    *("cat", "str", "dt", "list", "struct", "sparse", "values", "shape", "dtype", "dtypes", "ndim"),
+    *(
+        "cat",
+        "str",
+        "dt",
+        "list",
+        "struct",
+        "sparse",
+        "values",
+        "shape",
+        "dtype",
+        "dtypes",
+        "ndim",
+    ),
     *("columns", "index", "iloc", "loc", "T", "name", "size", "kind", "levels", "categories"),
     *("to_numpy", "get_columns", "toarray", "tocoo", "coords", "data", "__array__", "steps"),
     *("fit", "cache", "get_params", "numpy_dtype", "remove_unused_categories", "schema", "len"),
@@ -261,7 +273,9 @@ def test_an_awkward_series_in_the_metadata(data):
     clf = RetrainClassifier(LogisticRegression())
     clf.fit(data.X, data.three, sample_weight=weight).forget([0, 3])
     kept = np.setdiff1d(np.arange(60), [0, 3])
-    fresh = LogisticRegression().fit(data.X[kept], data.three[kept], sample_weight=weight.iloc[kept])
+    fresh = LogisticRegression().fit(
+        data.X[kept], data.three[kept], sample_weight=weight.iloc[kept]
+    )
     assert np.array_equal(clf.predict_proba(data.X), fresh.predict_proba(data.X))
 
 
@@ -313,5 +327,7 @@ def test_missing_labels_are_refused(kind, dtype, data, make):
     y = pd.Series([*values[:-1], None], dtype=dtype)
     clf = make.classifier("retrain" if kind == "pipeline" else kind)
     clf = make_forget_pipeline(clf) if kind == "pipeline" else clf
-    with pytest.raises(ValueError, match="Input y contains NaN: 1 targets are missing, the first at position 59"):
+    with pytest.raises(
+        ValueError, match="Input y contains NaN: 1 targets are missing, the first at position 59"
+    ):
         clf.fit(data.X, y)

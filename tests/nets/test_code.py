@@ -147,7 +147,10 @@ EDITS = {
     "lambda": ("lambda x: x * 1.0", "lambda x: x * 2.0"),
     "closure": ("act = scaled(1.0)", "act = scaled(2.0)"),
     "made by a closure": ("lambda x: x * gain", "lambda x: x + gain"),
-    "registry": ('REGISTRY = {{"block": Block}}', 'REGISTRY = {{"block": lambda: nn.Linear(6, 8)}}'),
+    "registry": (
+        'REGISTRY = {{"block": Block}}',
+        'REGISTRY = {{"block": lambda: nn.Linear(6, 8)}}',
+    ),
     "criterion": ("forward(x, y) * 1.0", "forward(x, y) * 2.0"),
     "optimizer": ("return super().step(closure)", "super().step(closure)"),
     "callback": ("self.seen = 1.0", "self.seen = 2.0"),
