@@ -62,8 +62,8 @@ def dispatched(data):
         return np.from_dlpack(data) if hasattr(type(data), "__dlpack__") else np.asarray(data)
     except Exception as error:
         raise TypeError(
-            f"Array API dispatch is on and {type(data).__name__} cannot be read by NumPy, in which "
-            f"rows are held here ({error}). Pass a NumPy array."
+            f"Array API dispatch is on and NumPy, which holds rows here, cannot read "
+            f"{type(data).__name__} ({error}). Pass a NumPy array."
         ) from None
 
 

@@ -194,9 +194,8 @@ def _read(values, name, what, *, also=()):
         scalar = plain_scalar(values)
         if scalar is None:
             if isinstance(values, np.generic):
-                raise ValueError(
-                    f"{name} must hold {what}, got {shown(values)} of type {type(values).__name__}."
-                )
+                kind = type(values).__name__
+                raise ValueError(f"{name} must hold {what}, got {shown(values)} of type {kind}.")
             return read_values(values, name, what=what, also=also)
     except ValueError as error:
         raise ForgetRequestError(str(error)) from None

@@ -135,10 +135,11 @@ def _of_elements(elements, where, what):
             )
     kinds = {type(value) for value in plain}
     if len(kinds) > 1:
-        other = next(value for value in plain if type(value) is not type(plain[0]))
+        first = plain[0]
+        other = next(value for value in plain if type(value) is not type(first))
         raise ValueError(
-            f"{where} must hold values of one type, got a mixture of {type(plain[0]).__name__} and "
-            f"{type(other).__name__}: {shown(plain[0])} and {shown(other)} of type "
+            f"{where} must hold values of one type, got a mixture of {type(first).__name__} and "
+            f"{type(other).__name__}: {shown(first)} and {shown(other)} of type "
             f"{type(other).__name__}."
         )
     if kinds == {bool}:

@@ -63,7 +63,8 @@ for estimator in estimators:
                     proba = est.predict_proba(rows(X))
                     assert np.array_equal(proba, plain.predict_proba(X)), estimator
     with sklearn.config_context(array_api_dispatch=True):
-        assert len(cross_validate(sklearn.clone(estimator), torch.tensor(X), y, cv=3)["test_score"]) == 3
+        found = cross_validate(sklearn.clone(estimator), torch.tensor(X), y, cv=3)
+        assert len(found["test_score"]) == 3
 print("all", len(estimators))
 """
 

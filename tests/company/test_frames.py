@@ -238,7 +238,7 @@ AWKWARD = [
 def test_columns_may_be_called_like_attributes(kind, library, data, labels, make):
     expected = []
     for start in range(0, len(AWKWARD), 4):
-        names = (AWKWARD + ["a", "b", "c"])[start : start + 4]
+        names = [*AWKWARD, "a", "b", "c"][start : start + 4]
         X = frame(library, data.X, names)
         for rows in (X, frame(library, data.X, list("abcd")))[: 1 if expected else 2][::-1]:
             if kind in KINDS:
@@ -303,7 +303,7 @@ TYPES |= {"polars int": "int64", "polars bool": "bool", "polars str": "<U2"}
 @pytest.mark.parametrize("library", LABELS)
 @pytest.mark.parametrize("kind", [*KINDS, "retrain net", "sisa net", "pipeline"])
 def test_classes_keep_the_type_of_the_labels(kind, library, data, make):
-    """All classifiers alike, and as scikit-learn has them where it does not make floats of them."""
+    """All classifiers alike, and as scikit-learn where that does not make floats of them."""
     y = LABELS[library]
     n_classes = len(set(np.asarray(y)))
     clf = {
@@ -327,7 +327,5 @@ def test_missing_labels_are_refused(kind, dtype, data, make):
     y = pd.Series([*values[:-1], None], dtype=dtype)
     clf = make.classifier("retrain" if kind == "pipeline" else kind)
     clf = make_forget_pipeline(clf) if kind == "pipeline" else clf
-    with pytest.raises(
-        ValueError, match="Input y contains NaN: 1 targets are missing, the first at position 59"
-    ):
+    with pytest.raises(ValueError, match=r"y contains NaN: 1 targets are missing, .* 59"):
         clf.fit(data.X, y)

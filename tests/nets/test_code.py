@@ -257,7 +257,8 @@ def test_objects_without_a_pickle_and_circles():
 def test_the_digest_repeats_in_another_process(tmp_path):
     (tmp_path / "nets_of_mine.py").write_text(
         "from torch import nn\nNAMES = {'b', 'a', 'c'}\nclass Net(nn.Linear):\n"
-        "    def forward(self, X):\n        return super().forward(X) * (len(NAMES) in {1, 2, 'x'})\n"
+        "    def forward(self, X):\n"
+        "        return super().forward(X) * (len(NAMES) in {1, 2, 'x'})\n"
     )
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import nets_of_mine as m\n"

@@ -195,11 +195,10 @@ class HidesInTheRows(RetrainClassifier):
 
 
 class HidesInTheParameters(RetrainClassifier):
-    def _forget_rows(self, rows, retained, hit):
-        removal = super()._forget_rows(rows, retained, hit)
+    def _set_as(self, other):
+        super()._set_as(other)
         self.estimator = deepcopy(self.estimator)
-        self.estimator.start = rows.X.sum()
-        return removal
+        self.estimator.start = other._rows_.X.sum()
 
 
 class ShowsLittle(HidesOldWeights):
