@@ -413,8 +413,6 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         # the same stream for fit and forget: retraining must repeat what a fresh fit does
         seed = derive_seed(self._seed_, "compute")
         # rows are NumPy's; some estimators take another algorithm where dispatch is on
-        config = config_context(
-            transform_output=self._transform_output_, array_api_dispatch=False
-        )
+        config = config_context(transform_output=self._transform_output_, array_api_dispatch=False)
         with reproducible_threads(), isolated_rng(seed), raise_interrupts(), config:
             yield
