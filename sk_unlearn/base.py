@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from sklearn import config_context, get_config
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
@@ -62,6 +62,8 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
 
     # parameters without effect on fit: estimators that differ in these train the same model
     _removal_params: frozenset = frozenset()
+    # what removals follow as it is now, not as it was in fit
+    _recipe_ignores: frozenset = frozenset({"verbose", "n_jobs"})
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"]), None],
@@ -125,6 +127,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         with transaction(self) as change:
             draft = self._draft(learned=False)
             rows, mask = draft._check_fit(X, y, sample_id, groups, forget, fit_params)
+            draft._recipe_ = draft._take_recipe()
             draft._seed_ = root_seed(self.random_state)
             draft._transform_output_ = get_config()["transform_output"]
             draft.receipts_ = ForgetLedger()
@@ -144,7 +147,9 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         """Remove training rows from the fitted model.
 
         Exactly one of the parameters says which. Rows that were forgotten before are
-        skipped. If anything fails, the estimator stays as it was.
+        skipped. If anything fails, the estimator stays as it was. What is trained follows the
+        recipe, the parameters as ``fit`` found them; those that were set since count from the
+        next ``fit`` on.
 
         Parameters
         ----------
@@ -193,7 +198,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         if not len(request.hit):
             return ForgetCost(0, 0, 0.0, 0.0)
         self._check_remaining(request.hit)
-        return self._removal_cost(self._rows_, request.hit)
+        return self._as_told()._removal_cost(self._rows_, request.hit)
 
     def get_metadata_routing(self):
         """Metadata that this estimator takes for itself and passes on.
@@ -328,11 +333,12 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         ``X`` replaces the inputs of the retained rows where these have changed, as they do
         behind a step that was fitted anew.
         """
-        draft, rows = self._draft(), self._rows_
+        draft, rows = self._as_told(), self._rows_
         retained = rows.drop(hit)
         draft._rows_ = retained = retained if X is None else replace(retained, X=X)
         with draft._computing():
             removal = draft._forget_rows(rows, retained, hit)
+        draft._set_as(self)
         if self._is_adopted:  # the user's trained object still knows the rows
             draft.estimator = FrozenEstimator(draft.estimator_)
         return draft, removal
@@ -377,6 +383,24 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         view.__dict__ = self.__dict__  # replaced as a whole by requests, never written to
         return view
 
+    def _take_recipe(self):
+        """Parameters of training, by name: copies that nobody else holds, none of them fitted."""
+        names = self.get_params(deep=False).keys() - self._removal_params - self._recipe_ignores
+        recipe = {name: clone(getattr(self, name), safe=False) for name in sorted(names)}
+        if self._is_adopted:  # a clone of it is the trained object itself, which knows the rows
+            recipe["estimator"] = FrozenEstimator(clone(self._inner_estimator()))
+        return recipe
+
+    def _as_told(self):
+        """Draft with the parameters of ``fit``, and those of removal as they are now."""
+        draft = self._draft()
+        vars(draft).update(self._recipe_)
+        return draft
+
+    def _set_as(self, other):
+        """Take over the parameters that another estimator of the same recipe has now."""
+        vars(self).update({name: getattr(other, name) for name in other._recipe_})
+
     def _publish(self, draft):
         # one assignment: an interrupt leaves the old state or the new one, never a mixture
         self.__dict__ = draft.__dict__
@@ -388,6 +412,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     def _computing(self):
         # the same stream for fit and forget: retraining must repeat what a fresh fit does
         seed = derive_seed(self._seed_, "compute")
-        output = config_context(transform_output=self._transform_output_)
-        with reproducible_threads(), isolated_rng(seed), raise_interrupts(), output:
+        # rows are NumPy's; some estimators take another algorithm where dispatch is on
+        config = config_context(transform_output=self._transform_output_, array_api_dispatch=False)
+        with reproducible_threads(), isolated_rng(seed), raise_interrupts(), config:
             yield

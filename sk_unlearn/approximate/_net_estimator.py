@@ -8,6 +8,7 @@ from numbers import Real
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn.approximate._net_rows import NetRows, RowBatch
@@ -126,6 +127,12 @@ class BaseNetForget(BaseForgetEstimator):
         forget_trained_nets(self.memory)
         vars(self).pop("_curvature_cache_", None)
         return self
+
+    def _take_recipe(self):
+        recipe = super()._take_recipe()
+        if self._is_adopted:  # never trained here, and a module instance keeps its weights
+            recipe["estimator"] = FrozenEstimator(None)
+        return recipe
 
     def _fit_rows(self, rows):
         self._set_classes(rows.y)

@@ -73,7 +73,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         Where trained nets are kept, so that in a search over ``eta``, ``damping`` and the
         like each fold trains once. It holds models that saw the forgotten rows: a cache
         for experiments, to be emptied by :meth:`clear_memory`. Needs an int
-        ``random_state``.
+        ``random_state``. Nets are shared where settings, data, seed and the user's code are the
+        same; the user guide says which code is seen.
     random_state : int, RandomState instance or None, default=None
         Seed of training, of the held-out rows and of the curvature rows.
     verbose : int, default=0
@@ -230,7 +231,8 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         Where trained nets are kept, so that in a search over ``eta``, ``damping`` and the
         like each fold trains once. It holds models that saw the forgotten rows: a cache
         for experiments, to be emptied by :meth:`clear_memory`. Needs an int
-        ``random_state``.
+        ``random_state``. Nets are shared where settings, data, seed and the user's code are the
+        same; the user guide says which code is seen.
     random_state : int, RandomState instance or None, default=None
         Seed of training, of the held-out rows and of the curvature rows.
     verbose : int, default=0

@@ -150,22 +150,23 @@ class BasePuma(BaseNetForget):
         self._rows_.verify(type(self).__name__)
         if (X is None) != (y is None):
             raise ValueError("influences takes X and y together, or neither.")
-        with self._computing():
-            net = self.estimator_
-            cache = self._known_curvature(self._rows_)
-            objective = self._objective(net, self._rows_, cache, damping=damping)
+        told = self._as_told()
+        with told._computing():
+            net = told.estimator_
+            cache = told._known_curvature(told._rows_)
+            objective = told._objective(net, told._rows_, cache, damping=damping)
             if X is None:
-                criterion = self._criterion(net, objective)
+                criterion = told._criterion(net, objective)
                 if criterion is None:
                     raise ValueError(
                         "influences needs a criterion: no rows were held out. Pass X and y, or "
                         "set validation_fraction or the train_split of the net."
                     )
             else:
-                X, y = check_net_input(self, X), self._net_target(np.asarray(y))
+                X, y = check_net_input(told, X), told._net_target(np.asarray(y))
                 batch = to_tensors(net, X, y)
                 criterion = HeldOutLoss(objective.model, *batch, objective.chunk_size)
-            slopes, solved = influences_on(criterion, objective, cache, self._solver_settings())
+            slopes, solved = influences_on(criterion, objective, cache, told._solver_settings())
         if not solved.converged:
             warnings.warn(
                 f"influences are inaccurate: {solved.message}", ConvergenceWarning, stacklevel=3

@@ -190,7 +190,7 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
         return self._calibrated(self._raw_scores(X), "standard").max(axis=1)
 
     def _scores(self, X):
-        scores = self._calibrated(self._raw_scores(X), self._recipe_.calibration)
+        scores = self._calibrated(self._raw_scores(X), self._setup_.calibration)
         # kernels of finite reach: where no class has any density, the prior decides
         scores[np.isneginf(scores).all(axis=1)] = 0.0
         return scores + self.class_log_prior_

@@ -34,16 +34,14 @@ _AUTO_BLOCKS, _AUTO_BLOCK_ROWS = 5, 4096
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What the parameters said when ``fit`` was called: later removals follow it."""
+class Setup:
+    """What ``fit`` made of the parameters."""
 
     estimator: Any
     n_blocks: int
     min_rows_for_blocks: int
     selector: Any
-    selection: float
     calibration: str
-    prior: str
 
 
 def n_selected(share, n_rows):
@@ -135,19 +133,17 @@ class BaseArcane(BaseEnsemble):
         if template is None:
             template = default_density(n_features=rows.X[0].size)
         selector = EntropySelector() if self.selector is None else self.selector
-        self._recipe_ = Recipe(
+        self._setup_ = Setup(
             estimator=prepare(clone(template)),
             n_blocks=n_blocks,
             min_rows_for_blocks=min_rows,
             selector=clone(selector),
-            selection=self.selection,
             calibration=calibration,
-            prior=self.prior,
         )
         super()._fit_rows(rows)
 
     def _place(self, rows):
-        keys, n_blocks = placement_keys(rows), self._recipe_.n_blocks
+        keys, n_blocks = placement_keys(rows), self._setup_.n_blocks
         early = keyed_bins(self._seed_, "block", keys, n_blocks, self._forget_proba(rows))
         return Placement(
             part=rows.y,
@@ -156,15 +152,15 @@ class BaseArcane(BaseEnsemble):
         )
 
     def _plan_chain(self, name, rows, indices):
-        recipe, seed = self._recipe_, derive_seed(self._seed_, "class", repr(name))
+        setup, seed = self._setup_, derive_seed(self._seed_, "class", repr(name))
         selected = self._select(rows, indices, seed)
-        n_blocks = recipe.n_blocks if len(selected) >= recipe.min_rows_for_blocks else 1
+        n_blocks = setup.n_blocks if len(selected) >= setup.min_rows_for_blocks else 1
         sizes = [len(selected)]
         if n_blocks > 1:
             blocks = self._placement_.block[selected]
             sizes = np.bincount(blocks, minlength=n_blocks).tolist()
         learner = self._learner(n_blocks, seed)
-        epochs, cumulative = learner.schedule(getattr(recipe.estimator, "max_epochs", 1), n_blocks)
+        epochs, cumulative = learner.schedule(getattr(setup.estimator, "max_epochs", 1), n_blocks)
         steps = plan_steps(
             rows.ids[selected],
             sizes,
@@ -176,7 +172,7 @@ class BaseArcane(BaseEnsemble):
         return Plan(selected, steps, learner, classes=np.array([name]))
 
     def _learner(self, n_blocks, seed):
-        estimator = self._recipe_.estimator
+        estimator = self._setup_.estimator
         if is_net(estimator):
             return OneClassNetLearner(estimator)
         if n_blocks > 1:
@@ -185,10 +181,10 @@ class BaseArcane(BaseEnsemble):
 
     def _select(self, rows, indices, seed):
         """Representative rows of a class, in training order."""
-        share = self._recipe_.selection
+        share = self.selection
         if share == 1:
             return indices
-        chosen = self._recipe_.selector.select(
+        chosen = self._setup_.selector.select(
             take_rows(rows.X, indices),
             n_select=n_selected(share, len(indices)),
             ids=rows.ids[indices],
@@ -201,8 +197,8 @@ class BaseArcane(BaseEnsemble):
         chains = [self._chains_[label] for label in self.classes_.tolist()]
         self.estimators_ = [chain.model for chain in chains]
         self.class_log_prior_ = np.zeros(len(counts))
-        if self._recipe_.prior == "empirical":
+        if self.prior == "empirical":
             self.class_log_prior_ = np.log(counts / counts.sum())
         self.temperature_ = 1.0
-        if self._recipe_.calibration == "none":
+        if self._setup_.calibration == "none":
             self.temperature_ = temperature([chain.summary for chain in chains])

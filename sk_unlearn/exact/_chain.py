@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sk_unlearn.nets import pack_nets, raise_interrupts
+from sk_unlearn.utils._containers import is_pandas
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng
 from sk_unlearn.utils._threads import reproducible_threads
@@ -278,4 +279,4 @@ def train_chain_for(process, *args):
 
 def _part(data, step):
     part = slice(step.start, step.stop)
-    return data.iloc[part] if hasattr(data, "iloc") else data[part]
+    return data.iloc[part] if is_pandas(data) else data[part]

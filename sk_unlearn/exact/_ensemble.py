@@ -212,7 +212,7 @@ class BaseEnsemble(BaseExact):
             warnings.warn(
                 f"{type(self).__name__} could not remove checkpoints that are no longer used, "
                 f"and that may have been computed from forgotten rows: {error}. Remove them from "
-                f"{self.checkpoints}; the next fit or forget tries again.",
+                f"{self._recipe_['checkpoints']}; the next fit or forget tries again.",
                 stacklevel=4,
             )
 

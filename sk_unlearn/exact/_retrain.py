@@ -108,7 +108,8 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
             ]
         if self._net_inside_ and hasattr(self.estimator_, "predict_proba"):
             return self.classes_[self.predict_proba(X).argmax(axis=1)]
-        labels = self.estimator_.predict(self._check_input(X))
+        with self._predictor() as model:
+            labels = model.predict(self._check_input(X))
         if not self._net_inside_:
             return labels
         return self.classes_[np.searchsorted(self._columns_, labels)]
@@ -144,15 +145,15 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         """
         self._check_is_fitted()
         X = self._check_input(X)
-        return self.estimator_.decision_function(X)
+        with self._predictor() as model:
+            return model.decision_function(X)
 
     def _full_proba(self, X, verify=None):
         # an adopted net has skorch's own data path, which does not cast X to its dtype
-        return (
-            predict_proba(self.estimator_, X, verify=verify)
-            if is_net(self.estimator_)
-            else self.estimator_.predict_proba(X)
-        )
+        if is_net(self.estimator_):
+            return predict_proba(self.estimator_, X, verify=verify)
+        with self._predictor() as model:
+            return model.predict_proba(X)
 
     def _check_adopted_columns(self, rows):
         """Refuse labels that the trained estimator has no output for."""
@@ -239,7 +240,8 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
         X, verify = self._read_input(X)
         if is_net(self.estimator_):
             return self._decode(predict_proba(self.estimator_, X, verify=verify))
-        prediction = self.estimator_.predict(X)
+        with self._predictor() as model:
+            prediction = model.predict(X)
         return self._decode(prediction) if self._net_inside_ else prediction
 
     def _default_estimator(self, rows):

@@ -1,5 +1,6 @@
 """Training on what remains, whatever the wrapped estimator is."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 
 from sklearn import get_config
@@ -9,6 +10,7 @@ from sk_unlearn.base import Removal
 from sk_unlearn.exact._wrapped import BaseExact, nets_in_turn, seeded
 from sk_unlearn.nets import contains_net, fit_net, is_net, prepare, show_progress
 from sk_unlearn.nets._inspect import refused_fit_params
+from sk_unlearn.nets._spared import spared_estimator
 from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._inputs import open_net_input
 
@@ -78,6 +80,11 @@ class BaseRetrain(BaseExact):
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes(self.estimator_)
+
+    def _predictor(self):
+        """Context with what predicts: it stays what it is, also with nets inside."""
+        inside = self._net_inside_
+        return spared_estimator(self.estimator_) if inside else nullcontext(self.estimator_)
 
     def _read_input(self, X):
         """Rows to predict, with what checks them where a net reads them, or checked and None."""

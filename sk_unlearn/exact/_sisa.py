@@ -158,9 +158,8 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
     def _of_net(self, chain, proba):
         return self._counted(of_shard(proba, len(chain.classes)))
 
-    def _of_model(self, chain, X):
+    def _of_model(self, chain, model, X):
         """Probabilities or votes of one model for the classes of its shard."""
-        model = chain.model
         if isinstance(model, DummyClassifier):
             return np.ones((num_samples(X), 1))
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
@@ -298,8 +297,8 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
     def _of_net(self, chain, prediction):
         return prediction
 
-    def _of_model(self, chain, X):
-        return chain.model.predict(X)
+    def _of_model(self, chain, model, X):
+        return model.predict(X)
 
     def _default_estimator(self, rows, classes, size):
         n_outputs = 1 if rows.y.ndim == 1 else rows.y.shape[1]

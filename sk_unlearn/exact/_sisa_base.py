@@ -22,6 +22,7 @@ from sk_unlearn.exact._placement import keyed_bins, placement_keys
 from sk_unlearn.exact._stacks import n_slots, reason_alone, size_reason
 from sk_unlearn.exact._wrapped import seeded
 from sk_unlearn.nets import contains_net, is_net, predict_proba, predict_proba_each, prepare
+from sk_unlearn.nets._spared import spared_estimator
 from sk_unlearn.utils._inputs import open_net_input
 from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
@@ -32,14 +33,13 @@ _AUTO_SLICES = 5
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What the parameters said when ``fit`` was called: later removals follow it."""
+class Setup:
+    """What ``fit`` made of the parameters."""
 
     estimator: Any
-    n_shards: int
     n_slices: int
-    max_epochs: int | None
     alone: str | None
+    net_inside: bool
 
 
 class BaseSisa(BaseEnsemble):
@@ -100,7 +100,8 @@ class BaseSisa(BaseEnsemble):
             n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
         template = None if self.estimator is None else prepare(clone(self.estimator))
         alone = self._reason_alone(template, rows)
-        self._recipe_ = Recipe(template, self.n_shards, n_slices, self.max_epochs, alone)
+        inside = template is not None and contains_net(template)
+        self._setup_ = Setup(template, n_slices, alone, inside)
         super()._fit_rows(rows)
 
     def _reason_alone(self, template, rows):
@@ -111,11 +112,15 @@ class BaseSisa(BaseEnsemble):
         return reason_alone(template, rows.X, y, self.n_shards)
 
     def _place(self, rows):
-        recipe, keys, proba = self._recipe_, placement_keys(rows), self._forget_proba(rows)
-        early = keyed_bins(self._seed_, "slice", keys, recipe.n_slices, proba)
+        n_slices, keys, proba = (
+            self._setup_.n_slices,
+            placement_keys(rows),
+            self._forget_proba(rows),
+        )
+        early = keyed_bins(self._seed_, "slice", keys, n_slices, proba)
         return Placement(
-            part=keyed_bins(self._seed_, "shard", keys, recipe.n_shards, proba),
-            block=recipe.n_slices - 1 - early,  # rows likely to leave come last
+            part=keyed_bins(self._seed_, "shard", keys, self.n_shards, proba),
+            block=n_slices - 1 - early,  # rows likely to leave come last
             rank=keyed_uniform(self._seed_, "order", rows.ids),
         )
 
@@ -125,7 +130,7 @@ class BaseSisa(BaseEnsemble):
             classes = np.unique(y)
         seed = derive_seed(self._seed_, "shard", name)
         learner, y, recipe, alone = self._learner(rows, y, classes, seed)
-        epochs, cumulative = learner.schedule(self._recipe_.max_epochs, self._recipe_.n_slices)
+        epochs, cumulative = learner.schedule(self.max_epochs, self._setup_.n_slices)
         sizes = [len(indices)]
         if len(epochs) > 1:
             sizes = np.bincount(self._placement_.block[indices], minlength=len(epochs)).tolist()
@@ -143,25 +148,25 @@ class BaseSisa(BaseEnsemble):
         """How a shard is trained, its targets as read there, the recipe, and why alone."""
         if classes is not None and len(classes) == 1:
             return OneClassLearner(), y, "one class", "its rows have one class"
-        estimator, recipe, alone = self._recipe_.estimator, "given", self._recipe_.alone
+        estimator, recipe, alone = self._setup_.estimator, "given", self._setup_.alone
         stack = recipe
         if estimator is None:
             # in powers of two, so that the schedule rarely changes as rows leave
             size = 2 ** round(math.log2(len(y)))
             estimator, recipe = prepare(self._default_estimator(rows, classes, size)), size
             stack = size, None if classes is None else len(classes)
-            alone = alone or size_reason(estimator, self._recipe_.n_shards)
+            alone = alone or size_reason(estimator, self.n_shards)
         encoded = contains_net(estimator)
         if encoded:
             y = self._encode(y) if classes is None else np.searchsorted(classes, y)
         if alone is None:
-            slots = n_slots(estimator, self._recipe_.n_shards)
+            slots = n_slots(estimator, self.n_shards)
             told = () if slots is None else (slots,)
             learner = StackedNetLearner(estimator, stack, slots)
             return learner, y, (recipe, "side by side", *told), None
         if is_net(estimator):
             return NetLearner(estimator), y, recipe, alone
-        if self._recipe_.n_slices > 1:
+        if self._setup_.n_slices > 1:
             known = classes
             if encoded and classes is not None:
                 known = np.arange(len(classes))
@@ -173,12 +178,10 @@ class BaseSisa(BaseEnsemble):
         chains = self._chains_
         self.stacked_ = any(chain.alone is None for chain in chains.values())
         self.estimators_ = [
-            chains[shard].model if shard in chains else None
-            for shard in range(self._recipe_.n_shards)
+            chains[shard].model if shard in chains else None for shard in range(self.n_shards)
         ]
         self.alone_because_ = [
-            chains[shard].alone if shard in chains else None
-            for shard in range(self._recipe_.n_shards)
+            chains[shard].alone if shard in chains else None for shard in range(self.n_shards)
         ]
 
     def _combined(self, X, combine):
@@ -212,12 +215,15 @@ class BaseSisa(BaseEnsemble):
     def _answer(self, chain, X):
         if is_net(chain.model):
             return self._of_net(chain, predict_proba(chain.model, X))
-        return self._of_model(chain, X)
+        if not self._setup_.net_inside:
+            return self._of_model(chain, chain.model, X)
+        with spared_estimator(chain.model) as model:
+            return self._of_model(chain, model, X)
 
     @abstractmethod
     def _of_net(self, chain, output):
         """What the output of a chain's net says."""
 
     @abstractmethod
-    def _of_model(self, chain, X):
+    def _of_model(self, chain, model, X):
         """What a chain's model says, which is no net."""

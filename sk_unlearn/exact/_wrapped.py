@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 
-import numpy as np
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -12,6 +11,7 @@ from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.nets import contains_net
 from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import Guarantee
+from sk_unlearn.utils._containers import as_labels, dispatched
 from sk_unlearn.utils._inputs import (
     check_labels,
     check_net_input,
@@ -56,7 +56,7 @@ class BaseExact(BaseForgetEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
         check_targets(y, owner=type(self).__name__, classification=self._classification)
-        X, y = indexable(X, np.asarray(y))
+        X, y = indexable(dispatched(X), as_labels(y))
         if self._classification:
             y = column_or_1d(y, warn=True)
             check_labels(y)
@@ -84,7 +84,7 @@ class BaseExact(BaseForgetEstimator):
 
     def _check_input(self, X):
         # as fit found it: the parameter may have been changed since
-        return check_net_input(self, X) if hasattr(self, "_row_shape_") else X
+        return check_net_input(self, X) if hasattr(self, "_row_shape_") else dispatched(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

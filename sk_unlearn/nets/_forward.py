@@ -10,6 +10,7 @@ from skorch import NeuralNet
 from sk_unlearn.nets._batches import as_tensor
 from sk_unlearn.nets._in_place import LayerPass
 from sk_unlearn.nets._inspect import EMBEDDINGS, bare_module, net_dtype
+from sk_unlearn.nets._spared import spared_net
 
 __all__ = ["ForwardPass", "Reader", "in_chunks"]
 
@@ -101,6 +102,7 @@ class ForwardPass:
         self._link = link
         if net.module_.training:
             net.module_.eval()
+        net, self._judge = spared_net(net)
         self._infer = net.infer if _overrides_infer(net) else LayerPass(net.module_)
         self._writes = False if getattr(self._infer, "spares_input", False) else None
 
@@ -118,7 +120,11 @@ class ForwardPass:
         return output if whole else self(rows)
 
     def _output(self, rows):
-        return self._link(self._infer(rows)).cpu()
+        output = self._link(self._infer(rows)).cpu()
+        if self._judge is not None:
+            self._judge()
+            self._judge = None
+        return output
 
 
 def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):

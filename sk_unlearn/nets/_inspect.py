@@ -3,6 +3,7 @@
 import copy
 import inspect
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -252,7 +253,7 @@ def keeps_integers(estimator, X):
     -------
     keeps : bool
     """
-    if getattr(getattr(X, "dtype", None), "kind", None) == "f":
+    if isinstance(X, np.ndarray) and X.dtype.kind == "f":
         return False  # nothing to keep: do not build modules for it
     return any(
         embeds(bare_module(net.module_) if net.initialized_ else throwaway_module(net))

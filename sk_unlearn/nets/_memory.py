@@ -1,10 +1,10 @@
 """Keep trained nets on disk for experiments that train the same net many times."""
 
-import inspect
 import os
 
 from sklearn.utils.validation import check_memory
 
+from sk_unlearn.nets._code import code_digest
 from sk_unlearn.nets._train import fit_net
 from sk_unlearn.receipts import library_versions
 from sk_unlearn.utils._digest import state_digest
@@ -15,8 +15,9 @@ __all__ = ["fit_net_once", "forget_trained_nets"]
 def fit_net_once(memory, net, X, y, *, seed):
     """Train a net, or return the one that was trained alike before.
 
-    Alike means: the same settings and source code of module, criterion and optimiser, the
-    same data, seed, number of torch threads and versions of the libraries.
+    Alike means: the same settings, the same code outside of installed packages (see
+    :func:`~sk_unlearn.nets._code.code_digest`), the same data, seed, number of torch threads and
+    versions of the libraries.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def fit_net_once(memory, net, X, y, *, seed):
     key = state_digest(
         [
             net,
-            [_source(part) for part in (net.module, net.criterion, net.optimizer)],
+            code_digest(net),
             X,
             y,
             seed,
@@ -67,11 +68,3 @@ def _store(memory):
 
 def _trained_net(key, train):
     return train()
-
-
-def _source(part):
-    """Source code of a class: a notebook redefines one under its old name."""
-    try:
-        return inspect.getsource(part if inspect.isclass(part) else type(part))
-    except (OSError, TypeError):
-        return None

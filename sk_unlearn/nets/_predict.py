@@ -8,6 +8,7 @@ from sk_unlearn.nets._batches import as_tensor, is_array
 from sk_unlearn.nets._criteria import first_output, links, wants_labels
 from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks
 from sk_unlearn.nets._inspect import bare_module
+from sk_unlearn.nets._spared import spared_net
 
 __all__ = [
     "predict_columns",
@@ -149,7 +150,10 @@ def _proba_link(net):
 def _forward(net, X, link, chunk_size, verify=None):
     if not is_array(X):
         net.check_is_fitted()
+        net, judge = spared_net(net)
         parts = [to_numpy(link(output)) for output in net.forward_iter(X)]
+        if judge is not None:
+            judge()
         return np.concatenate(parts)
     step = ForwardPass(net, link)
     return in_chunks([step], X, _first, verify=verify, chunk_size=chunk_size)

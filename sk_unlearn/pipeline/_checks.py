@@ -1,11 +1,13 @@
 """What can be refused before any step of a pipeline has seen a row."""
 
-import numpy as np
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d, indexable
 
 from sk_unlearn.base import BaseForgetEstimator
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets import carries_training
+from sk_unlearn.utils._containers import as_labels, dispatched
 from sk_unlearn.utils._inputs import check_labels, check_targets
 
 __all__ = ["check_rows", "check_steps"]
@@ -38,6 +40,7 @@ def check_steps(pipe):
             f"{pipe.transform_input!r}: metadata is not transformed."
         )
     _check_seed_of_memory(pipe)
+    _refuse_trained_weights(pipe)
     parts = {"memory": pipe.memory}
     for name, step in pipe.steps[:-1]:
         parts[name] = step
@@ -56,6 +59,20 @@ def check_steps(pipe):
             raise ValueError(
                 f"The cache {where!r} of {owner} would keep what was computed from forgotten "
                 f"rows, got {part!r}. Set it to None."
+            )
+
+
+def _refuse_trained_weights(pipe):
+    """Refuse nets that have been trained: each step is cloned, and a clone does not show it."""
+    last = pipe.steps[-1][1]
+    if not hasattr(last, "steps") and last.estimator is not None and not last._is_adopted:
+        last._refuse_trained_weights()
+    for name, step in pipe.steps[:-1]:
+        if carries_training(step):
+            raise UnsupportedNetError(
+                f"A net in the step {name!r} of {type(pipe).__name__} was given a module instance "
+                "that has been trained: a clone would start from what it learned. Pass the "
+                "module's class, with module__ parameters, or a fresh instance."
             )
 
 
@@ -89,7 +106,7 @@ def check_rows(pipe, X, y):
         )
     classifies = is_classifier(pipe)
     check_targets(y, owner=type(pipe).__name__, classification=classifies)
-    X, y = indexable(X, np.asarray(y))
+    X, y = indexable(dispatched(X), as_labels(y))
     if classifies:
         y = column_or_1d(y, warn=True)
         check_labels(y)

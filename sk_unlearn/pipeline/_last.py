@@ -8,8 +8,10 @@ from sklearn.pipeline import Pipeline
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import FullRetrainWarning, RemovalFailedError
+from sk_unlearn.pipeline._recipe import follow, told
 from sk_unlearn.pipeline._steps import step_params
 from sk_unlearn.receipts import ForgetCost, Guarantee
+from sk_unlearn.utils._containers import is_frame
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, root_seed
 
@@ -20,12 +22,14 @@ _KINDS = ("exact", "certified", "approximate")
 _MAX_INPUT_CHANGE = 0.1
 
 
-def fit_last(pipe, X, rows):
+def fit_last(pipe, step, X, rows):
     """Train a clone of the last step.
 
     Parameters
     ----------
     pipe : ForgetPipeline
+    step : estimator
+        The last step, as it is to be trained.
     X : array-like
         Output of the steps before.
     rows : TrainingRows
@@ -34,8 +38,7 @@ def fit_last(pipe, X, rows):
     -------
     last : estimator
     """
-    name, step = pipe.steps[-1]
-    last = clone(step)
+    name, last = pipe.steps[-1][0], clone(step)
     own = last.random_state
     if pipe.verbose:
         print(f"[ForgetPipeline] {name}")
@@ -70,8 +73,9 @@ def forget_last(pipe, fitted, retained, hit):
     if how == "anew":
         _warn_full_retrain(pipe, hit, stacklevel=7)
         cost = _full_cost(last, hit)
-        last = fit_last(_unadopted(pipe), fitted.X, retained)
-        return last, Removal(cost, {"steps": {**done, name: "trained anew"}})
+        trained = fit_last(pipe, told(last), fitted.X, retained)
+        follow(trained, last)
+        return trained, Removal(cost, {"steps": {**done, name: "trained anew"}})
     if how == "unchanged":
         last, removal = last._without(hit)
         solver = {"steps": {**done, name: "forgot"}, "last_step": removal.solver}
@@ -92,7 +96,7 @@ def last_cost(pipe, fitted, retained, hit):
     if _way(pipe, fitted, retained, hit)[0] == "anew":
         _warn_full_retrain(pipe, hit, stacklevel=7)
         return _full_cost(last, hit)
-    return last._removal_cost(last._rows_, hit)
+    return last._as_told()._removal_cost(last._rows_, hit)
 
 
 def weakest(guarantees):
@@ -133,7 +137,7 @@ def _way(pipe, fitted, retained, hit):
     same_columns = named and _names(fitted.steps) == _names(pipe.steps[:-1])
     if same_columns and isinstance(X, np.ndarray) and X.shape == held.shape:
         return "changed", X
-    if last._is_adopted:
+    if probe._is_adopted:
         raise RemovalFailedError(
             f"Without the rows that leave, the steps of {type(pipe).__name__} give other columns "
             f"({np.shape(X)[1:]} in place of {np.shape(held)[1:]}, or others of the same number), "
@@ -145,7 +149,7 @@ def _way(pipe, fitted, retained, hit):
 
 def _probe(last, X, retained):
     """A draft of the last step that has seen its new inputs, and what it keeps of them."""
-    draft = last._draft()
+    draft = last._as_told()
     return draft, draft._check_training_data(X, retained.y)[0]
 
 
@@ -163,7 +167,7 @@ def _names(steps):
 
 
 def _content_digest(X):
-    if hasattr(X, "columns"):
+    if is_frame(X):
         X = [list(X.columns), [np.asarray(X[name]) for name in X.columns]]
     return state_digest(X)
 
@@ -174,20 +178,9 @@ def _without_caches(last):
     return copied
 
 
-def _unadopted(pipe):
-    """The pipeline with a last step that trains a net where it had adopted one."""
-    name, last = pipe.steps[-1]
-    if not last._is_adopted:
-        return pipe
-    draft, fresh = pipe._draft(), clone(last)
-    fresh.estimator = clone(last._inner_estimator())
-    draft.steps = [*pipe.steps[:-1], (name, fresh)]
-    return draft
-
-
 def _full_cost(last, hit):
     n_rows = len(last._rows_)
-    part = last._removal_cost(last._rows_, hit)
+    part = last._as_told()._removal_cost(last._rows_, hit)
     share = part.share_of_retrain
     passes = part.gradient_passes / share if share else float("nan")
     return ForgetCost(len(hit), n_rows - len(hit), passes, 1.0)
@@ -219,7 +212,7 @@ def _warn_full_retrain(pipe, hit, *, stacklevel):
             "other columns, which its net cannot read. Where that is too dear, name categories "
             "and columns in the steps, so that they stay."
         )
-    elif last._removal_cost(last._rows_, hit).share_of_retrain < 1:
+    elif last._as_told()._removal_cost(last._rows_, hit).share_of_retrain < 1:
         message = (
             f"All of {kind} is trained anew: without the rows that leave, the steps before it "
             "give other inputs for every row. Where that is too dear, put them inside, "

@@ -12,14 +12,15 @@ from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.exceptions import TrainingDataChangedError
 from sk_unlearn.pipeline._checks import check_rows, check_steps
 from sk_unlearn.pipeline._last import fit_last, forget_last, last_cost, weakest
+from sk_unlearn.pipeline._recipe import check_same_steps, structure, unfitted
 from sk_unlearn.pipeline._steps import (
     fit_steps,
     forget_steps,
     is_stateless,
     routed,
-    stateless_digests,
 )
 from sk_unlearn.receipts import Guarantee
+from sk_unlearn.utils._containers import dispatched
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["ForgetPipeline"]
@@ -30,8 +31,8 @@ def _read(name):
     method = getattr(Pipeline, name)
 
     @wraps(method)
-    def read(self, *args, **kwargs):
-        return method(self, *args, **kwargs)
+    def read(self, X, *args, **kwargs):
+        return method(self, dispatched(X), *args, **kwargs)
 
     def has_it(self):
         getattr(self.steps[-1][1], name)  # raises what the last step says
@@ -46,11 +47,13 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
     The scaler of a plain :class:`~sklearn.pipeline.Pipeline` keeps the share of all rows in
     its statistics when the last step forgets. Here a request reaches every step.
 
-    - A step that learns nothing from rows (``requires_fit`` is False in its tags) stays, unless
-      its parameters were set after ``fit``: these hold from the next request on.
+    - A step that learns nothing from rows (``requires_fit`` is False in its tags) stays.
     - A step with a ``forget`` of its own, which takes positions in the ``X`` of its last
       ``fit``, is asked to forget, as long as the steps before it give what they gave.
-    - Every other step is fitted anew on the rows that remain.
+    - Every other step is fitted anew on the rows that remain, by the parameters that ``fit``
+      found. Those that were set since act as in scikit-learn: what a step reads in ``transform``
+      acts at once, everything from the next ``fit`` on. To put another step in the place of one,
+      ``fit`` again: until then requests are refused.
     - Where the last step then gets the same inputs, bit for bit, its own removal is used,
       at its own price.
     - Where its inputs have changed and it is exact, it is trained anew on them.
@@ -273,15 +276,15 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
                 "copy=False: what was given to fit is no longer known, and no request could be "
                 "answered. Let the step copy."
             ) from None
-        self.steps = [*fitted.steps, (self.steps[-1][0], fit_last(self, fitted.X, rows))]
-        self._stateless_ = stateless_digests(self)
+        name, step = self.steps[-1]
+        self.steps = [*fitted.steps, (name, fit_last(self, step, fitted.X, rows))]
+        self._structure_ = structure(self)
 
     def _forget_rows(self, rows, retained, hit):
         fitted = forget_steps(self, rows, retained, hit)
         last, removal = forget_last(self, fitted, retained, hit)
         before = self.steps[:-1] if fitted is None else fitted.steps
         self.steps = [*before, (self.steps[-1][0], last)]
-        self._stateless_ = stateless_digests(self)
         return removal
 
     def _removal_cost(self, rows, hit):
@@ -290,7 +293,22 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
             fitted = forget_steps(self, rows, retained, hit)
             return last_cost(self, fitted, retained, hit)
 
+    def _take_recipe(self):
+        # those before the last one, which keeps a recipe of its own
+        return super()._take_recipe() | {"steps": unfitted(self.steps[:-1])}
+
+    def _as_told(self):
+        draft = super()._as_told()
+        draft.steps = self.steps
+        return draft
+
+    def _set_as(self, other):
+        steps = self.steps  # which are as they have to be
+        super()._set_as(other)
+        self.steps = steps
+
     def _check_remaining(self, hit):
+        check_same_steps(self)
         last = self.steps[-1][1]
         if not np.array_equal(last._rows_.ids, self._rows_.ids):
             raise ValueError(

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import process_routing
 
+from sk_unlearn.pipeline._recipe import set_as
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng
 from sk_unlearn.utils._sklearn import num_samples
@@ -22,7 +23,6 @@ __all__ = [
     "is_passed",
     "is_stateless",
     "routed",
-    "stateless_digests",
     "step_params",
 ]
 
@@ -57,20 +57,6 @@ def is_stateless(step):
     return is_passed(step) or (
         hasattr(step, "__sklearn_tags__") and not get_tags(step).requires_fit
     )
-
-
-def stateless_digests(pipe):
-    """Digests by which a change of a step that learns nothing from rows is noticed.
-
-    Parameters
-    ----------
-    pipe : ForgetPipeline
-
-    Returns
-    -------
-    digests : dict of str to str
-    """
-    return {name: state_digest(step) for name, step in pipe.steps[:-1] if is_stateless(step)}
 
 
 def routed(pipe, fit_params):
@@ -139,7 +125,7 @@ def forget_steps(pipe, rows, retained, hit):
     """Bring the steps before the last one to where they are without some rows.
 
     A step with a ``forget`` of its own uses it while its input is what it was; everything
-    else is fitted anew.
+    else is fitted anew, as ``fit`` was told.
 
     Parameters
     ----------
@@ -152,28 +138,23 @@ def forget_steps(pipe, rows, retained, hit):
     Returns
     -------
     fitted : Steps or None
-        None where no step learns anything from rows, nor had its parameters set since.
+        None where no step learns anything from rows.
     """
-    before = pipe.steps[:-1]
-    digests = stateless_digests(pipe)
-    as_fitted = {name for name in digests if digests[name] == pipe._stateless_.get(name)}
-    if len(as_fitted) == len(before):
+    before, recipe = pipe.steps[:-1], pipe._recipe_["steps"]
+    if all(is_stateless(step) for _, step in before):
         return None
     steps, X, done, changed = [], retained.X, {}, False
-    for name, step in before:
+    for (name, step), (_, as_told) in zip(before, recipe, strict=True):
         new = step
-        if is_passed(step):
-            changed = changed or name not in as_fitted
         if not is_passed(step):
             if hasattr(step, "forget") and not changed:
                 new, done[name] = deepcopy(step).forget(rows.position[hit]), "forgot"
                 X = new.transform(X, **step_params(retained, name, "transform"))
                 _check_n_rows(name, new, X, retained)
             else:
-                new, X = _fit_step(pipe, name, step, X, retained)
-                done[name] = "fitted anew"
-            learned = name not in digests
-            same = name in as_fitted or (learned and state_digest(new) == state_digest(step))
+                new, X = _fit_step(pipe, name, as_told, X, retained)
+                new, done[name] = set_as(new, step, as_told), "fitted anew"
+            same = is_stateless(step) or state_digest(new) == state_digest(step)
             done[name] = "unchanged" if same else done[name]
             changed = changed or not same
         steps.append((name, new))

@@ -6,6 +6,8 @@ import joblib
 import numpy as np
 from scipy import sparse
 
+from sk_unlearn.utils._containers import is_frame
+
 __all__ = ["fingerprint"]
 
 
@@ -31,12 +33,12 @@ def fingerprint(data):
         coo = data.tocoo()
         parts = (coo.data, *getattr(coo, "coords", (coo.row, coo.col)))
         return _combine(_array_checksum(part) for part in parts)
-    if hasattr(data, "columns"):
+    if is_frame(data):
         columns = [np.asarray(data[name]) for name in data.columns]
         return _combine(
             [zlib.crc32(repr(list(data.columns)).encode()), *map(_array_checksum, columns)]
         )
-    if hasattr(data, "__array__"):
+    if hasattr(type(data), "__array__"):
         return _array_checksum(np.asarray(data))
     if isinstance(data, (list, tuple)):
         return zlib.crc32("\x1f".join(map(repr, data)).encode("utf-8", "surrogatepass"))

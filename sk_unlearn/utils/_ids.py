@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sk_unlearn.utils._values import as_array, read_values
+
 __all__ = ["check_forget_mask", "check_keys", "check_sample_id", "python_scalar"]
 
 
@@ -32,26 +34,16 @@ def check_keys(values, n_rows, *, name, owner):
         bits.
     """
     where = f"The {name!r} parameter of {_caller(owner)}"
-    keys = _as_keys(values)
-    if keys.ndim != 1 or len(keys) != n_rows:
+    keys = read_values(values, where)
+    if len(keys) != n_rows:
         raise ValueError(
             f"{where} must have shape (n_samples,) = ({n_rows},), got shape {keys.shape}."
         )
+    if keys.dtype == bool:
+        raise ValueError(f"{where} must be all int or all str, got {bool(keys[0])} of type bool.")
     if keys.dtype.kind in "iu":
         return keys.astype(np.int64 if keys.dtype != np.uint64 else np.uint64)
-    if keys.dtype.kind == "U":
-        return keys.astype(object)
-    if keys.dtype.kind == "O":
-        if all(isinstance(key, str) for key in keys):
-            return _as_keys([python_scalar(key) for key in keys])
-        if all(_is_integer(key) for key in keys):
-            return _as_integers([int(key) for key in keys], where)
-        odd = [key for key in keys if not isinstance(key, str) and not _is_integer(key)]
-        got = repr(odd[0]) if odd else "a mixture of int and str"
-        raise ValueError(f"{where} must be all int or all str, got {got}.")
-    raise ValueError(
-        f"{where} must be all int or all str, got dtype {keys.dtype} (first value {keys[:1]})."
-    )
+    return keys if isinstance(keys[0], str) else _as_integers(keys.tolist(), where)
 
 
 def _as_integers(keys, where):
@@ -64,19 +56,6 @@ def _as_integers(keys, where):
                 f"them uint64, got {key}. Pass them as str instead."
             )
     return np.array(keys, dtype=dtype)
-
-
-def _is_integer(key):
-    return isinstance(key, (int, np.integer)) and not isinstance(key, bool)
-
-
-def _as_keys(values):
-    if isinstance(values, (list, tuple)):
-        # np.asarray would silently turn [1, "a"] into strings
-        keys = np.empty(len(values), dtype=object)
-        keys[:] = values
-        return keys
-    return np.asarray(values)
 
 
 def check_sample_id(values, n_rows, *, owner):
@@ -100,19 +79,20 @@ def check_forget_mask(mask, n_rows, *, owner):
     -------
     mask : ndarray of shape (n_rows,), bool
     """
-    mask = np.asarray(mask)
+    where = f"The 'forget' parameter of {_caller(owner)}"
+    rule = f"a boolean mask of shape (n_samples,) = ({n_rows},)"
+    try:
+        mask = as_array(mask, where, "True or False a row")
+    except ValueError as error:
+        raise ValueError(f"{where} must be {rule}: {error}") from None
     if mask.dtype != bool or mask.shape != (n_rows,):
         raise ValueError(
-            f"The 'forget' parameter of {_caller(owner)} must be a boolean mask of shape "
-            f"(n_samples,) = ({n_rows},), got dtype {mask.dtype} and shape {mask.shape}. "
+            f"{where} must be {rule}, got dtype {mask.dtype} and shape {mask.shape}. "
             "Cross-validation slices a mask with the rows; an array of positions would "
             "reach every fold unsliced."
         )
     if mask.all():
-        raise ValueError(
-            f"The 'forget' parameter of {_caller(owner)} marks all {n_rows} rows; at least one "
-            "row must remain."
-        )
+        raise ValueError(f"{where} marks all {n_rows} rows; at least one row must remain.")
     return mask
 
 

@@ -5,6 +5,7 @@ from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from sk_unlearn.utils._containers import as_labels, dispatched
 from sk_unlearn.utils._unchecked import UncheckedRows
 
 __all__ = [
@@ -41,6 +42,7 @@ def check_net_training_data(estimator, X, y, *, classification, keep_integers=Fa
     y : ndarray
     """
     check_targets(y, owner=type(estimator).__name__, classification=classification)
+    y = y if y is None else as_labels(y)
     X, y = validate_data(
         estimator,
         _typed(X, keep_integers),
@@ -201,6 +203,7 @@ def _check_form(estimator, X, *, finite):
 
 
 def _typed(X, keep_integers):
+    X = dispatched(X)
     # scikit-learn converts what has no dtype to the first one, without asking what it holds
     return np.asarray(X) if keep_integers and isinstance(X, (list, tuple)) else X
 

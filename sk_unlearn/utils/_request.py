@@ -1,14 +1,16 @@
 """From what a caller asks to forget to rows of the training set."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from sk_unlearn.exceptions import ForgetRequestError
-from sk_unlearn.utils._ids import python_scalar
+from sk_unlearn.utils._values import plain_scalar, read_values, shown
 
 __all__ = ["ForgetRequest", "resolve_request"]
+
+# of keys, not of positions, for which NumPy has never read them
+_UNORDERED = (set, frozenset, type({}.keys()), type({}.values()))
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _positions(X_idx, n_fit):
     """Distinct positions, ascending."""
     if isinstance(X_idx, slice):
         return _slice_positions(X_idx, n_fit)
-    asked = np.asarray(X_idx)
+    asked = _read(X_idx, "X_idx", "integers, a slice or a boolean mask")
     if asked.dtype == bool:
         if asked.shape != (n_fit,):
             raise ForgetRequestError(
@@ -97,31 +99,23 @@ def _positions(X_idx, n_fit):
                 f"last fit, got shape {asked.shape}."
             )
         return np.flatnonzero(asked)
-    if asked.size == 0 and asked.ndim == 1:
-        return np.zeros(0, dtype=np.int64)
-    if asked.ndim > 1:
-        raise ForgetRequestError(f"X_idx must be 0- or 1-dimensional, got shape {asked.shape}.")
-    if asked.dtype.kind not in "iu" or isinstance(X_idx, (list, tuple)):
-        _require_integers(X_idx if isinstance(X_idx, (list, tuple)) else asked, n_fit)
-    asked = asked.reshape(-1)
+    if asked.dtype == object and isinstance(asked[0], str):
+        raise ForgetRequestError(
+            f"X_idx must hold integers, a slice or a boolean mask, got {shown(asked[0])} of type "
+            "str. Ids are given as sample_id."
+        )
     outside = (asked < 0) | (asked >= n_fit)
     if outside.any():
         raise ForgetRequestError(_outside(asked[outside][0], n_fit))
     asked = asked.astype(np.int64)
-    return np.unique(asked) if len(asked) > 1 else asked
-
-
-def _require_integers(values, n_fit):
-    """Name the first value that is no integer, or is none that an array could hold."""
-    values = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
-    for value in values:
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-            raise ForgetRequestError(
-                f"X_idx must hold integers, a slice or a boolean mask, got {value!r} of type "
-                f"{type(value).__name__}."
-            )
-        if not 0 <= value < n_fit:
-            raise ForgetRequestError(_outside(value, n_fit))
+    distinct = np.unique(asked) if len(asked) > 1 else asked
+    if len(asked) == n_fit > len(distinct) and distinct[-1] <= 1:
+        raise ForgetRequestError(
+            f"X_idx holds {n_fit} integers that are 0 or 1, as many as the last fit had rows: "
+            "read as positions they name at most two rows. Pass X_idx.astype(bool) if they "
+            "indicate rows, or the distinct positions."
+        )
+    return distinct
 
 
 def _outside(position, n_fit):
@@ -134,12 +128,12 @@ def _slice_positions(asked, n_fit):
             continue
         if isinstance(bound, bool) or not isinstance(bound, (int, np.integer)) or bound < 0:
             raise ForgetRequestError(
-                f"Bounds of a slice X_idx must be non-negative integers, got {bound!r}."
+                f"Bounds of a slice X_idx must be non-negative integers, got {shown(bound)}."
             )
         if bound > n_fit:
             raise ForgetRequestError(
                 f"Bounds of a slice X_idx must be at most {n_fit}, the rows of the last fit, "
-                f"got {bound!r}."
+                f"got {shown(bound)}."
             )
     if asked.step == 0:
         raise ForgetRequestError("The step of a slice X_idx must be positive, got 0.")
@@ -154,7 +148,7 @@ def _by_id(rows, forgotten, sample_id):
             raise ForgetRequestError(
                 f"No sample_id was given to fit, so ids are positions: {error}"
             ) from None
-    asked = list(dict.fromkeys(_scalars(sample_id, "sample_id")))
+    asked = list(dict.fromkeys(_keys(sample_id, "sample_id")))
     where = {key: row for row, key in enumerate(rows.sample_id.tolist())}
     absent = [key for key in asked if key not in where]
     for key in absent:
@@ -167,9 +161,9 @@ def _by_id(rows, forgotten, sample_id):
 def _by_group(rows, forgotten, groups):
     if rows.groups is None:
         raise ForgetRequestError(
-            f"groups={groups!r} asks for groups, but no groups were given to fit."
+            f"groups={shown(groups)} asks for groups, but no groups were given to fit."
         )
-    asked = list(dict.fromkeys(_scalars(groups, "groups")))
+    asked = list(dict.fromkeys(_keys(groups, "groups")))
     present = set(rows.groups.tolist())
     n_already = 0
     for key in asked:
@@ -184,28 +178,36 @@ def _by_group(rows, forgotten, groups):
     return ForgetRequest(hit, len(hit) + n_already, n_already)
 
 
-def _scalars(values, name):
+def _keys(values, name):
     """The ints and strs of a request, as Python objects."""
-    if isinstance(values, (str, bytes, np.generic)) or not isinstance(values, Iterable):
-        values = [values]
-    if getattr(values, "ndim", 1) != 1:
-        # a string of 0 dimensions would be read letter by letter, a table by column
+    keys = _read(values, name, "int or str", also=_UNORDERED)
+    if keys.dtype == bool:
         raise ForgetRequestError(
-            f"{name} must be an int, a str or one-dimensional, got {values!r} of "
-            f"{values.ndim} dimensions."
+            f"{name} must hold int or str, got {bool(keys.flat[0])} of type bool."
         )
-    values = values.tolist() if hasattr(values, "tolist") else values
-    keys = [python_scalar(key) for key in values]
-    for key in keys:
-        if isinstance(key, bool) or not isinstance(key, (str, int)):
-            raise ForgetRequestError(
-                f"{name} must hold int or str, got {key!r} of type {type(key).__name__}."
-            )
-    return keys
+    return keys.reshape(-1).tolist()
+
+
+def _read(values, name, what, *, also=()):
+    """Values of a request: one of shape () as it is, several of one dimension."""
+    try:
+        scalar = plain_scalar(values)
+        if scalar is None:
+            if isinstance(values, np.generic):
+                kind = type(values).__name__
+                raise ValueError(f"{name} must hold {what}, got {shown(values)} of type {kind}.")
+            return read_values(values, name, what=what, also=also)
+    except ValueError as error:
+        raise ForgetRequestError(str(error)) from None
+    if isinstance(scalar, bool):
+        return np.array(scalar)
+    one = np.empty(1, dtype=object)
+    one[0] = scalar
+    return one
 
 
 def _integers(sample_id):
-    keys = _scalars(sample_id, "sample_id")
+    keys = _keys(sample_id, "sample_id")
     for key in keys:
         if isinstance(key, str):
             raise ForgetRequestError(f"sample_id must be int, got {key!r}.")

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import sparse
 
+from sk_unlearn.utils._containers import is_pandas, is_polars
 from sk_unlearn.utils._sklearn import safe_indexing
 
 __all__ = ["drop_rows", "take_rows"]
@@ -55,9 +56,9 @@ def take_rows(data, indices):
     if sparse.issparse(data) and data.format in _NOT_INDEXABLE:
         data = data.tocsr()
     taken = safe_indexing(data, indices)
-    if type(taken).__module__.partition(".")[0] == "polars":
+    if is_polars(taken):
         return _rebuilt(taken)
-    return _pruned(taken) if hasattr(taken, "iloc") else taken
+    return _pruned(taken) if is_pandas(taken) else taken
 
 
 def _rebuilt(taken):
@@ -66,7 +67,7 @@ def _rebuilt(taken):
     Taken strings and lists go on pointing into the memory of all rows, and are pickled with
     it; numbers are copied.
     """
-    if hasattr(taken, "get_columns"):
+    if is_polars(taken, "DataFrame"):
         return taken.with_columns([_rebuilt(series) for series in taken.get_columns()])
     dtype = taken.dtype
     if dtype.is_numeric() or dtype.is_temporal():
@@ -83,19 +84,20 @@ def _pruned(taken):
     index = _pruned_index(taken.index)
     if index is not taken.index:
         taken = taken.set_axis(index, axis=0)
-    if hasattr(taken, "cat"):  # a categorical Series
-        return taken.cat.remove_unused_categories()
-    for column, dtype in enumerate(getattr(taken, "dtypes", ()) if taken.ndim == 2 else ()):
-        if hasattr(dtype, "categories"):
+    if is_pandas(taken, "Series"):
+        categorical = is_pandas(taken.dtype, "CategoricalDtype")
+        return taken.cat.remove_unused_categories() if categorical else taken
+    for column, dtype in enumerate(taken.dtypes):
+        if is_pandas(dtype, "CategoricalDtype"):
             used = taken.iloc[:, column].cat.remove_unused_categories()
             taken.isetitem(column, used)
     return taken
 
 
 def _pruned_index(index):
-    if hasattr(index, "levels"):
+    if is_pandas(index, "MultiIndex"):
         index = index.remove_unused_levels()
         return index.set_levels([_pruned_index(level) for level in index.levels])
-    if hasattr(index, "remove_unused_categories"):
+    if is_pandas(index, "CategoricalIndex"):
         return index.remove_unused_categories()
     return index

@@ -73,7 +73,7 @@ def test_the_key_covers_net_data_and_seed(tmp_path, trainings):
 
 def test_a_redefined_module_is_another(tmp_path, trainings, monkeypatch):
     puma(tmp_path).fit(X, Y)
-    monkeypatch.setattr(_memory, "_source", lambda part: "changed")
+    monkeypatch.setattr(_memory, "code_digest", lambda net: "changed")
     puma(tmp_path).fit(X, Y)
     assert len(trainings) == 2
 

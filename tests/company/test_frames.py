@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sk_unlearn import RetrainClassifier, SisaClassifier
 from sk_unlearn.exceptions import TrainingDataChangedError
+from sk_unlearn.pipeline import make_forget_pipeline
 from sk_unlearn.utils._take import take_rows
 from sk_unlearn.utils.estimator_checks import check_forget_estimator
 
@@ -208,3 +209,123 @@ def test_polars_frames_keep_the_contract(data):
     X = frame("polars", data.X[:36], data.names)
     y = np.array(["x", "yy"])[data.two[:36]]
     check_forget_estimator(RetrainClassifier(LogisticRegression()), X, y)
+
+
+# attributes and accessors of DataFrames, Series, arrays and estimators
+AWKWARD = [
+    *(
+        "cat",
+        "str",
+        "dt",
+        "list",
+        "struct",
+        "sparse",
+        "values",
+        "shape",
+        "dtype",
+        "dtypes",
+        "ndim",
+    ),
+    *("columns", "index", "iloc", "loc", "T", "name", "size", "kind", "levels", "categories"),
+    *("to_numpy", "get_columns", "toarray", "tocoo", "coords", "data", "__array__", "steps"),
+    *("fit", "cache", "get_params", "numpy_dtype", "remove_unused_categories", "schema", "len"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Pandas doesn't allow columns")
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("kind", [*KINDS, "pipeline", "inside"])
+def test_columns_may_be_called_like_attributes(kind, library, data, labels, make):
+    expected = []
+    for start in range(0, len(AWKWARD), 4):
+        names = [*AWKWARD, "a", "b", "c"][start : start + 4]
+        X = frame(library, data.X, names)
+        for rows in (X, frame(library, data.X, list("abcd")))[: 1 if expected else 2][::-1]:
+            if kind in KINDS:
+                clf = make.classifier(kind)
+            elif kind == "pipeline":
+                clf = make_forget_pipeline(StandardScaler(), make.classifier("retrain"))
+            else:
+                inner = make_pipeline(StandardScaler(), LogisticRegression())
+                clf = SisaClassifier(inner, n_shards=2, random_state=0)
+            clf.fit(rows, labels, sample_id=data.ids)
+            clf.forget(sample_id=data.ids[:4]).forget([9])
+            expected = expected or [clf.predict(rows)]
+            assert np.array_equal(clf.predict(rows), *expected)
+        assert clf.receipts_[-1].n_forgotten == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_may_be_labelled_like_attributes(kind, data, labels, make):
+    index = (AWKWARD * 2)[:60]
+    X = pd.DataFrame(data.X, columns=data.names, index=index)
+    y, person = pd.Series(labels, index=index), pd.Series(data.ids, index=index)
+    ids = pd.Series(data.ids, index=index, dtype="category")
+    clf = make.classifier(kind).fit(X, y, sample_id=ids, groups=person)
+    clf.forget(groups=person.iloc[:2]).forget(sample_id=ids.iloc[2:4])
+    plain = make.classifier(kind).fit(X.reset_index(drop=True), labels, sample_id=data.ids)
+    plain.forget([0, 1]).forget([2, 3])
+    assert np.array_equal(clf.predict(X), plain.predict(X))
+
+
+def test_an_awkward_series_in_the_metadata(data):
+    weight = pd.Series(np.arange(60) + 1.0, index=(AWKWARD * 2)[:60])
+    clf = RetrainClassifier(LogisticRegression())
+    clf.fit(data.X, data.three, sample_weight=weight).forget([0, 3])
+    kept = np.setdiff1d(np.arange(60), [0, 3])
+    fresh = LogisticRegression().fit(
+        data.X[kept], data.three[kept], sample_weight=weight.iloc[kept]
+    )
+    assert np.array_equal(clf.predict_proba(data.X), fresh.predict_proba(data.X))
+
+
+LABELS = {
+    "Int64": pd.Series(np.arange(60) % 3, dtype="Int64"),
+    "Int8 array": pd.array(np.arange(60) % 3, dtype="Int8"),
+    "UInt16": pd.Series(np.arange(60) % 3, dtype="UInt16"),
+    "boolean": pd.Series(np.arange(60) % 2 == 0, dtype="boolean"),
+    "Float64": pd.Series(np.arange(60) % 3 * 1.0, dtype="Float64"),
+    "string": pd.Series(np.array(["x", "yy", "z"])[np.arange(60) % 3], dtype="string"),
+    "str": pd.Series(np.array(["x", "yy", "z"])[np.arange(60) % 3]),
+    "category of str": pd.Series(np.array(["x", "yy", "z"])[np.arange(60) % 3], dtype="category"),
+    "category of int": pd.Series(np.arange(60) % 3, dtype="category"),
+    "category of bool": pd.Series(np.arange(60) % 2 == 0, dtype="category"),
+    "polars int": pl.Series(np.arange(60) % 3),
+    "polars bool": pl.Series(np.arange(60) % 2 == 0),
+    "polars str": pl.Series(np.array(["x", "yy", "z"])[np.arange(60) % 3]),
+    "polars category": pl.Series(np.array(["x", "yy"])[np.arange(60) % 2], dtype=pl.Categorical),
+}
+TYPES = {"Int64": "int64", "Int8 array": "int8", "UInt16": "uint16", "boolean": "bool"}
+TYPES |= {"Float64": "float64", "category of int": "int64", "category of bool": "bool"}
+TYPES |= {"polars int": "int64", "polars bool": "bool", "polars str": "<U2"}
+
+
+@pytest.mark.parametrize("library", LABELS)
+@pytest.mark.parametrize("kind", [*KINDS, "retrain net", "sisa net", "pipeline"])
+def test_classes_keep_the_type_of_the_labels(kind, library, data, make):
+    """All classifiers alike, and as scikit-learn where that does not make floats of them."""
+    y = LABELS[library]
+    n_classes = len(set(np.asarray(y)))
+    clf = {
+        "retrain net": lambda: RetrainClassifier(make.net_classifier(n_classes), random_state=0),
+        "sisa net": lambda: SisaClassifier(make.net_classifier(n_classes), n_shards=2),
+        "pipeline": lambda: make_forget_pipeline(make.classifier("retrain")),
+    }.get(kind, lambda: make.classifier(kind, n_classes))()
+    clf.fit(data.X, y, sample_id=data.ids)
+    expected = np.dtype(TYPES.get(library, object))
+    for _ in range(2):
+        assert clf.classes_.dtype == clf.predict(data.X).dtype == expected
+        assert set(clf.predict(data.X)) <= set(clf.classes_) == set(np.asarray(y).tolist())
+        clf.forget([0, 1])
+    assert 0 <= clf.score(data.X, y) <= 1
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "pipeline"])
+@pytest.mark.parametrize("dtype", ["Int64", "boolean", "string", "category"])
+def test_missing_labels_are_refused(kind, dtype, data, make):
+    values = {"Int64": [1, 0], "boolean": [True, False]}.get(dtype, ["x", "y"]) * 30
+    y = pd.Series([*values[:-1], None], dtype=dtype)
+    clf = make.classifier("retrain" if kind == "pipeline" else kind)
+    clf = make_forget_pipeline(clf) if kind == "pipeline" else clf
+    with pytest.raises(ValueError, match=r"y contains NaN: 1 targets are missing, .* 59"):
+        clf.fit(data.X, y)

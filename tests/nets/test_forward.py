@@ -9,6 +9,7 @@ from torch import nn
 
 from sk_unlearn.nets import (
     MLP,
+    _spared,
     predict_columns,
     predict_proba,
     predict_proba_each,
@@ -44,6 +45,7 @@ def net(module=MLP, seed=0, dtype=torch.float32, **settings):
         module, criterion=nn.CrossEntropyLoss, train_split=None, **(sizes | settings)
     )
     made = prepare(made).initialize()
+    _spared._LEAVE_ALONE.add(made.module_)  # else the first prediction is that of a copy
     made.module_.to(dtype)
     return made
 

@@ -71,6 +71,16 @@ class RefusesTooLate(RetrainClassifier):
         return super().forget(X_idx, sample_id=sample_id, groups=groups)
 
 
+class FollowsWhatIsSet(RetrainClassifier):
+    def _as_told(self):
+        return self._draft()
+
+
+class ForgetsWhatWasSet(RetrainClassifier):
+    def _set_as(self, other):
+        pass
+
+
 class IgnoresTheMask(RetrainClassifier):
     def fit(self, X, y, *, sample_id=None, groups=None, forget=None):
         return super().fit(X, y, sample_id=sample_id, groups=groups)
@@ -185,11 +195,10 @@ class HidesInTheRows(RetrainClassifier):
 
 
 class HidesInTheParameters(RetrainClassifier):
-    def _forget_rows(self, rows, retained, hit):
-        removal = super()._forget_rows(rows, retained, hit)
+    def _set_as(self, other):
+        super()._set_as(other)
         self.estimator = deepcopy(self.estimator)
-        self.estimator.start = rows.X.sum()
-        return removal
+        self.estimator.start = other._rows_.X.sum()
 
 
 class ShowsLittle(HidesOldWeights):
@@ -227,6 +236,8 @@ MUTANTS = [
     (CastsTheMask, "check_forget_fit_refuses_bad_metadata", "integers in place of a forget mask"),
     (NoGuarantee, "check_forget_receipts", "says exact, certified or approximate"),
     (ClaimsTooLittleWork, "check_forget_receipts", "cost.n_forgotten is true"),
+    (FollowsWhatIsSet, "check_forget_follows_the_recipe", "do not change what forget gives"),
+    (ForgetsWhatWasSet, "check_forget_follows_the_recipe", "get_params shows what was set"),
     (CostLeavesATrace, "check_forget_cost_changes_nothing", "forget_cost changes nothing"),
     (KeepsClasses, "check_forget_whole_class", "leaves classes_"),
     (HalfRefused, "check_forget_down_to_one_row", "and changes nothing"),

@@ -126,6 +126,36 @@ def check_forget_cost_changes_nothing(case):
     case.same(case.observe(estimator.forget(_ROWS)), case.observe(twin.forget(_ROWS)), rule)
 
 
+def check_forget_follows_the_recipe(case):
+    """Parameters set after ``fit`` count from the next ``fit`` on, not in ``forget``."""
+    estimator = case.fit()
+    changed = _other_parameters(estimator)
+    if not changed:
+        return
+    told = deepcopy(estimator).forget(_ROWS).set_params(**changed)
+    rule = "parameters set after fit do not change what forget gives"
+    estimator.set_params(**changed).forget(_ROWS)
+    case.same(case.observe(estimator), case.observe(told), rule)
+    shown = estimator.get_params(deep=True)
+    lost = [name for name, value in changed.items() if shown[name] != value]
+    rule = "get_params shows what was set after fit, also after forget"
+    case.require(not lost, rule, f"These differ: {', '.join(lost)}.")
+    expected = case.observe(case.new().set_params(**changed).fit(case.X, case.y))
+    rule = "parameters set after fit count at the next fit"
+    case.same(case.observe(estimator.fit(case.X, case.y)), expected, rule)
+
+
+def _other_parameters(estimator):
+    """Another seed, and half of each positive fraction that the wrapped estimator is given."""
+    params = estimator.get_params(deep=True)
+    inner = {
+        name: value / 2
+        for name, value in params.items()
+        if "estimator__" in name and type(value) is float and 0 < value < math.inf
+    }
+    return inner | {name: 1 for name in ("random_state",) if name in params}
+
+
 def check_forget_whole_class(case):
     """A class without rows leaves ``classes_`` and every column of the probabilities."""
     if not case.classifies:
@@ -190,6 +220,7 @@ FORGET_CHECKS = (
     check_forget_fit_refuses_bad_metadata,
     check_forget_receipts,
     check_forget_cost_changes_nothing,
+    check_forget_follows_the_recipe,
     check_forget_whole_class,
     check_forget_down_to_one_row,
 )

@@ -88,7 +88,7 @@ def check_forget_is_atomic(case):
     n_calls = _count_calls(lambda: finished.forget(_ROWS))
     new = _published(case, finished)
     rule = "an exception inside forget leaves the estimator as it was"
-    early = {int(n_calls * share) for share in (0.01, 0.1, 0.3, 0.6, 0.9)}
+    early = {int(n_calls * share) for share in (0.01, 0.1, 0.3, 0.6, 0.9, 0.98, 0.99)}
     for stop in sorted({*early, *range(n_calls - 4, n_calls + 1)} - {0}):
         victim = deepcopy(fitted)
         generators = _generators()
