@@ -51,8 +51,9 @@ class own_generators:
         _install()
         self.before = _own.torch, _own.numpy
         if _own.torch is None:  # one mode is enough, and each takes some microseconds an operation
-            self.mode = _Draws()
-            self.mode.__enter__()
+            mode = _Draws()
+            mode.__enter__()
+            self.mode = mode
         _own.torch = torch.Generator().manual_seed(self.seed)
         _own.numpy = np.random.RandomState(self.seed).get_state(legacy=False)
 
