@@ -171,9 +171,14 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        UnsupportedNetError
+            If the net predicts scores that are no probabilities.
         """
         self._check_is_fitted()
-        return restrict_columns(self._ask(predict_proba, X), self._columns_)
+        return restrict_columns(self._ask(predict_class_proba, X), self._columns_)
 
     def _default_estimator(self, rows):
         return default_classifier(

@@ -21,7 +21,7 @@ from sk_unlearn.exact._one_class import (
 from sk_unlearn.exact._placement import keyed_bins, placement_keys
 from sk_unlearn.exact._selection import EntropySelector
 from sk_unlearn.exact._wrapped import seeded
-from sk_unlearn.nets import default_density, is_net, prepare
+from sk_unlearn.nets import default_density, is_net
 from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval, StrOptions
 from sk_unlearn.utils._take import take_rows
@@ -136,7 +136,7 @@ class BaseArcane(BaseEnsemble):
             template = default_density(n_features=rows.X[0].size)
         selector = EntropySelector() if self.selector is None else self.selector
         self._recipe_ = Recipe(
-            estimator=prepare(clone(template)),
+            estimator=self._template(template),
             n_blocks=n_blocks,
             min_rows_for_blocks=min_rows,
             selector=clone(selector),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
+from sklearn.base import clone
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._chain import restart
@@ -15,7 +16,7 @@ from sk_unlearn.exact._placement import check_forget_proba
 from sk_unlearn.exact._store import check_checkpoints, open_store
 from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
-from sk_unlearn.nets import is_net
+from sk_unlearn.nets import drop_idle_splits, is_net, prepare
 from sk_unlearn.nets._stacked_steps import RestingSteps
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import drop_rows
@@ -135,6 +136,20 @@ class BaseEnsemble(BaseExact):
                 f"{type(self).__name__} trains models of its own and cannot adopt a trained one, "
                 "got a FrozenEstimator. Pass what it wraps."
             )
+
+    def _template(self, estimator):
+        """Clone of an estimator whose nets are prepared to train on rows of a part."""
+        template = clone(estimator)
+        dropped = drop_idle_splits(template)
+        if dropped:
+            warnings.warn(
+                f"{type(self).__name__} trains its nets on all rows: nothing acts on those that "
+                f"train_split={dropped[0]} would hold out of each step. Set train_split=None, "
+                "which does the same, or add EarlyStopping, for which rows are held out.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return prepare(template)
 
     def _goes_in_steps(self):
         """Whether the estimator can be trained in several goes."""

@@ -50,6 +50,7 @@ class BaseRetrain(BaseExact):
         if self._classification:
             self._columns_ = self._class_columns(encoded=False)
             self._check_adopted_columns(rows)
+            self._check_outputs(self.estimator_, rows, self._columns_.max() + 1)
         self._copy_input_attributes(self.estimator_)
 
     def _forget_rows(self, rows, retained, hit):
@@ -73,8 +74,11 @@ class BaseRetrain(BaseExact):
         y = self._encode(rows.y) if self._net_inside_ else rows.y
         if self.verbose:
             show_progress(estimator)
+        estimator = prepare(estimator)
+        if self._classification:
+            self._check_outputs(estimator, rows, len(self.classes_))
         with nets_in_turn(estimator):
-            self.estimator_ = fit_net(prepare(estimator), rows.X, y, **rows.fit_params)
+            self.estimator_ = fit_net(estimator, rows.X, y, **rows.fit_params)
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes(self.estimator_)

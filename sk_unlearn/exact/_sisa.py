@@ -2,15 +2,19 @@
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
+from skorch import NeuralNetBinaryClassifier
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.exact._sisa_base import BaseSisa
 from sk_unlearn.exact._voting import Vote, hard_votes, of_shard
 from sk_unlearn.nets import (
+    check_class_outputs,
+    class_settings,
     contains_net,
     default_classifier,
     default_regressor,
     find_nets,
+    is_net,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
 from sk_unlearn.utils._transaction import on_snapshot
@@ -156,7 +160,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         return vote.mean(self._combined(X, vote.count))
 
     def _of_net(self, chain, proba):
-        return self._counted(of_shard(proba, len(chain.classes)))
+        return self._counted(proba, len(chain.classes))
 
     def _of_model(self, chain, X):
         """Probabilities or votes of one model for the classes of its shard."""
@@ -166,20 +170,25 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
             known = np.arange(len(chain.classes)) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
-        return self._counted(of_shard(model.predict_proba(X), len(chain.classes)))
+        return self._counted(model.predict_proba(X), len(chain.classes))
 
-    def _counted(self, proba):
-        return hard_votes(proba) if self.aggregation == "hard" else proba
+    def _counted(self, proba, n_known):
+        return (
+            hard_votes(proba, n_known) if self.aggregation == "hard" else of_shard(proba, n_known)
+        )
 
     def _check_steps(self):
         super()._check_steps()
-        nets = () if self.estimator is None else find_nets(self.estimator)
+        nets = () if self.estimator is None else list(find_nets(self.estimator))
         if any(getattr(net, "criterion__weight", None) is not None for net in nets):
-            raise ValueError(
-                "criterion__weight weights classes by their number, and SisaClassifier numbers "
-                "the classes of each shard anew: a shard that lacks a class would weight others. "
-                "Leave it at None, or use RetrainClassifier."
-            )
+            raise self._goes_by_numbers("criterion__weight")
+        for net in nets:
+            if isinstance(net, NeuralNetBinaryClassifier) and net.threshold != 0.5:
+                raise ValueError(
+                    f"threshold={net.threshold} of the net is for one net, and SisaClassifier takes "
+                    "a vote. Leave it at 0.5, and set one for the vote by scikit-learn's "
+                    f"FixedThresholdClassifier(SisaClassifier(...), threshold={net.threshold})."
+                )
         soft = self.estimator is not None and self.aggregation == "soft"
         if soft and not hasattr(self.estimator, "predict_proba"):
             raise ValueError(
@@ -188,6 +197,30 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
                 "aggregation='hard' to count votes. (StackingClassifier has it once its "
                 "final_estimator is named.)"
             )
+
+    def _goes_by_numbers(self, name):
+        return ValueError(
+            f"{name} has an entry for each class by its number, and SisaClassifier numbers the "
+            "classes of each shard anew: a shard that lacks a class would give others its entry. "
+            "Leave the setting out (None), or use RetrainClassifier."
+        )
+
+    def _check_template(self, template, rows):
+        classes = np.unique(rows.y)
+        n_outputs = None
+        if is_net(template):
+            n_outputs = check_class_outputs(
+                template,
+                rows.X,
+                len(classes),
+                owner=type(self).__name__,
+                probabilities=self._adds_up,
+            )
+        if len(classes) > 2:
+            for name in class_settings(self.estimator, {n_outputs, len(classes)}):
+                raise self._goes_by_numbers(name)
+        # of two, a shard has both, numbered alike, or nothing to weigh
+        self._check_class_numbers(self.estimator, classes, {n_outputs or len(classes)})
 
     def _default_estimator(self, rows, classes, size):
         net = default_classifier(n_features=rows.X[0].size, n_outputs=len(classes), n_rows=size)

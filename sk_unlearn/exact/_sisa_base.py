@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from sk_unlearn.exact._chain import Plan, plan_steps
 from sk_unlearn.exact._ensemble import BaseEnsemble, Placement
@@ -98,10 +97,20 @@ class BaseSisa(BaseEnsemble):
         n_slices = self.n_slices
         if n_slices == "auto":
             n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
-        template = None if self.estimator is None else prepare(clone(self.estimator))
+        template = None if self.estimator is None else self._template(self.estimator)
+        if template is not None:
+            self._check_template(template, rows)
         alone = self._reason_alone(template, rows)
         self._recipe_ = Recipe(template, self.n_shards, n_slices, self.max_epochs, alone)
         super()._fit_rows(rows)
+
+    @property
+    def _adds_up(self):
+        """Whether probabilities of the models are averaged."""
+        return self._classification and self.aggregation == "soft"
+
+    def _check_template(self, template, rows):
+        """Refuse a prepared estimator whose answers could not be combined."""
 
     def _reason_alone(self, template, rows):
         """Why shards are not trained side by side, judged without looking at what rows hold."""
@@ -165,8 +174,10 @@ class BaseSisa(BaseEnsemble):
             known = classes
             if encoded and classes is not None:
                 known = np.arange(len(classes))
-            return PartialFitLearner(estimator, known), y, recipe, alone
-        return FitLearner(seeded(estimator, seed)), y, recipe, alone
+            learner = PartialFitLearner(estimator, known, probabilities=self._adds_up)
+            return learner, y, recipe, alone
+        learner = FitLearner(seeded(estimator, seed), probabilities=self._adds_up)
+        return learner, y, recipe, alone
 
     def _collect(self, rows):
         self._set_classes(rows.y)

@@ -95,10 +95,23 @@ def _go_on(net, state, seed):
     for i, (name, callback) in enumerate(net.callbacks_):
         if callback is schedule.policy:
             net.callbacks_[i] = (name, _GoneOn(schedule, schedule.clock(state)))
+    net.callbacks_.append(("sk_unlearn_restored", _Restored(net, state)))
     if seed is None:
         torch.set_rng_state(state.rng)
     else:
         torch.manual_seed(seed)
+
+
+class _Restored(Callback):
+    """Writes the state again where a callback before it had the module built anew."""
+
+    def __init__(self, net, state):
+        self.module, self.state = net.module_, state
+
+    def on_train_begin(self, net, **kwargs):
+        if net.module_ is not self.module:
+            restore_state(net, self.state)
+        self.module = self.state = None
 
 
 class _GoneOn(Callback):

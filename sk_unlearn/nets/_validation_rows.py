@@ -1,0 +1,118 @@
+"""Rows that a net validates on: whether anything acts on them, and whose they are."""
+
+import numpy as np
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch.utils import to_numpy
+
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets._inspect import find_nets
+
+__all__ = ["check_disjoint", "drop_idle_splits"]
+
+# Methods of a net in which a user may do more with held-out rows than skorch does.
+_TRAINING = (
+    "fit_loop",
+    "get_split_datasets",
+    "run_single_epoch",
+    "validation_step",
+    "partial_fit",
+)
+
+
+def drop_idle_splits(estimator):
+    """Train nets on all their rows where nothing acts on those that a split would hold out.
+
+    Their scores are only noted, unless a callback such as ``EarlyStopping`` or a schedule by
+    the validation loss reads them. ``predefined_split`` holds out no row and stays.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted, a clone. The ``train_split`` of nets inside becomes None.
+
+    Returns
+    -------
+    dropped : list of str
+        The splits that went, as text.
+    """
+    dropped = []
+    for net in find_nets(estimator, frozen=False):
+        if net.train_split and not _has_own_data(net) and not _acts_on_held_out(net):
+            dropped.append(repr(net.train_split))
+            net.train_split = None
+    return dropped
+
+
+def _has_own_data(net):
+    """Whether a split hands over a data set from elsewhere, as ``predefined_split`` does."""
+    kept = getattr(net.train_split, "keywords", None) or {}
+    return getattr(net.train_split, "external", None) is not None or "valid_ds" in kept
+
+
+def _acts_on_held_out(net):
+    if any(_is_overridden(net, name) for name in _TRAINING):
+        return True
+    callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
+    own = [value for key, value in vars(net).items() if key.startswith("callbacks__")]
+    given = [item[1] if isinstance(item, tuple) else item for item in (*callbacks, *own)]
+    return any(map(_acts, given))
+
+
+def _is_overridden(net, name):
+    return not getattr(type(net), name).__module__.startswith("skorch.")
+
+
+def _acts(callback):
+    """Whether a callback may read what held-out rows say; one of a user's own may."""
+    if not isinstance(callback, (Callback, type)):
+        return False  # None, or an option of a default one
+    kind = callback if isinstance(callback, type) else type(callback)
+    if issubclass(kind, LRScheduler):
+        policy = getattr(callback, "policy", None)
+        return getattr(policy, "__name__", policy) == "ReduceLROnPlateau"
+    if issubclass(kind, (EarlyStopping, Checkpoint)):
+        return True
+    return kind.__module__.partition(".")[0] not in ("skorch", "sk_unlearn")
+
+
+def check_disjoint(net, X, y, Xv, yv):
+    """Refuse validation data from elsewhere that repeats rows given to ``fit``.
+
+    They would act on the training, by early stopping or a schedule, after the rows were
+    forgotten.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        For the message.
+    X, y, Xv, yv : array-like of shape (n_rows, ...)
+        As the net reads them.
+
+    Raises
+    ------
+    UnsupportedNetError
+    """
+    try:
+        rows, held_out = (_as_numbers(*each) for each in ((X, y), (Xv, yv)))
+    except (TypeError, ValueError):  # no numbers: several inputs, or data that is read lazily
+        return
+    if rows.shape[1:] != held_out.shape[1:]:
+        return
+    known = {row.tobytes() for row in rows}
+    repeated = [i for i, row in enumerate(held_out) if row.tobytes() in known]
+    if repeated:
+        raise UnsupportedNetError(
+            f"{len(repeated)} of the {len(held_out)} validation rows that the train_split of "
+            f"{type(net).__name__} brings along are rows given to fit, the first at position "
+            f"{repeated[0]}: they would still act on the training, through early stopping or a "
+            "schedule, when they are forgotten. Leave them out of the validation data, or let "
+            "ValidSplit hold rows of X out."
+        )
+
+
+def _as_numbers(X, y):
+    """Rows and their targets side by side, in one type."""
+    X = np.asarray(to_numpy(X), dtype=np.float32)
+    y = np.asarray(to_numpy(y), dtype=np.float32)
+    both = np.concatenate([X.reshape(len(X), -1), y.reshape(len(X), -1)], axis=1)
+    return np.ascontiguousarray(both + 0.0)  # one zero, not two of different signs
