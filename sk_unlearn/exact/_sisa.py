@@ -185,8 +185,8 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         for net in nets:
             if isinstance(net, NeuralNetBinaryClassifier) and net.threshold != 0.5:
                 raise ValueError(
-                    f"threshold={net.threshold} of the net is for one net, and SisaClassifier takes "
-                    "a vote. Leave it at 0.5, and set one for the vote by scikit-learn's "
+                    f"threshold={net.threshold} is for one net, and SisaClassifier takes a vote "
+                    "of several. Leave it at 0.5, and set one for the vote by scikit-learn's "
                     f"FixedThresholdClassifier(SisaClassifier(...), threshold={net.threshold})."
                 )
         soft = self.estimator is not None and self.aggregation == "soft"

@@ -85,18 +85,14 @@ class BaseSisa(BaseEnsemble):
 
     def _check_steps(self):
         """Refuse slices where the estimator cannot be trained step by step."""
-        if self.n_slices in ("auto", 1) or self._goes_in_steps():
-            return
-        raise ValueError(
-            f"n_slices={self.n_slices} needs an estimator that can be trained step by step, a "
-            f"skorch net or one with partial_fit; {type(self.estimator).__name__} is neither. "
-            "Set n_slices=1: each shard is then trained in one go."
-        )
+        self._check_steps_of("n_slices", self.n_slices)
 
     def _fit_rows(self, rows):
         n_slices = self.n_slices
         if n_slices == "auto":
-            n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
+            # in steps the number of passes is fixed: only who asks for one gives a rule up
+            fixed = self.max_epochs is not None or self._stopping_rule() is None
+            n_slices = _AUTO_SLICES if fixed and self._goes_in_steps() else 1
         template = None if self.estimator is None else self._template(self.estimator)
         if template is not None:
             self._check_template(template, rows)

@@ -34,7 +34,11 @@ from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
 from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
 from sk_unlearn.nets._train import fit_net, training_by
 from sk_unlearn.nets._transport import pack_nets, unpack_nets
-from sk_unlearn.nets._validation_rows import check_disjoint, drop_idle_splits
+from sk_unlearn.nets._validation_rows import (
+    check_brought_data,
+    check_disjoint,
+    drop_idle_splits,
+)
 
 __all__ = [
     "MLP",
@@ -49,10 +53,11 @@ __all__ = [
     "as_tensor",
     "can_stack",
     "carries_training",
+    "check_brought_data",
     "check_class_outputs",
     "check_differentiable",
-    "check_trainable",
     "check_disjoint",
+    "check_trainable",
     "class_settings",
     "contains_net",
     "default_classifier",

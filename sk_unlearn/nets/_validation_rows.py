@@ -7,16 +7,10 @@ from skorch.utils import to_numpy
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import find_nets
 
-__all__ = ["check_disjoint", "drop_idle_splits"]
+__all__ = ["check_brought_data", "check_disjoint", "drop_idle_splits"]
 
 # Methods of a net in which a user may do more with held-out rows than skorch does.
-_TRAINING = (
-    "fit_loop",
-    "get_split_datasets",
-    "run_single_epoch",
-    "validation_step",
-    "partial_fit",
-)
+_TRAINING = ("fit_loop", "get_split_datasets", "run_single_epoch", "validation_step")
 
 
 def drop_idle_splits(estimator):
@@ -32,21 +26,20 @@ def drop_idle_splits(estimator):
 
     Returns
     -------
-    dropped : list of str
-        The splits that went, as text.
+    dropped : bool
+        Whether there was one.
     """
-    dropped = []
+    dropped = False
     for net in find_nets(estimator, frozen=False):
-        if net.train_split and not _has_own_data(net) and not _acts_on_held_out(net):
-            dropped.append(repr(net.train_split))
-            net.train_split = None
+        if net.train_split and brought_data(net) is None and not _acts_on_held_out(net):
+            dropped, net.train_split = True, None
     return dropped
 
 
-def _has_own_data(net):
-    """Whether a split hands over a data set from elsewhere, as ``predefined_split`` does."""
-    kept = getattr(net.train_split, "keywords", None) or {}
-    return getattr(net.train_split, "external", None) is not None or "valid_ds" in kept
+def brought_data(net):
+    """Validation data set that a net's split brings along, as ``predefined_split`` does."""
+    given = getattr(net.train_split, "keywords", None) or {}
+    return getattr(net.train_split, "external", None) or given.get("valid_ds")
 
 
 def _acts_on_held_out(net):
@@ -73,6 +66,13 @@ def _acts(callback):
     if issubclass(kind, (EarlyStopping, Checkpoint)):
         return True
     return kind.__module__.partition(".")[0] not in ("skorch", "sk_unlearn")
+
+
+def check_brought_data(net, X, y):
+    """:func:`check_disjoint` for the data that the split of a net brings along, if any."""
+    data = brought_data(net)
+    if data is not None and hasattr(data, "X"):
+        check_disjoint(net, X, y, data.X, data.y)
 
 
 def check_disjoint(net, X, y, Xv, yv):
