@@ -146,7 +146,7 @@ class BaseEnsemble(BaseExact):
                 "their train_split would hold out of each step. Set train_split=None, which does "
                 "the same, or add EarlyStopping, for which rows are held out.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         return prepare(template)
 

@@ -16,6 +16,7 @@ from sk_unlearn.exact._wrapped import nets_in_turn
 from sk_unlearn.nets import (
     NetState,
     TrainingSetup,
+    as_columns,
     as_probabilities,
     load_state,
     net_state,
@@ -274,4 +275,5 @@ class OneClassLearner(OneGoLearner):
 
 def _check_probabilities(model, X):
     few = X.iloc[:_FEW] if hasattr(X, "iloc") else X[:_FEW]
-    as_probabilities(np.asarray(model.predict_proba(few)), type(model).__name__)
+    proba = as_columns(np.asarray(model.predict_proba(few)))
+    as_probabilities(proba, type(model).__name__)

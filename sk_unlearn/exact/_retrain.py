@@ -12,6 +12,7 @@ from sk_unlearn._targets import (
 from sk_unlearn.exact._retrain_base import BaseRetrain
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
+    as_columns,
     as_probabilities,
     check_class_outputs,
     default_classifier,
@@ -114,11 +115,12 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         labels = self.estimator_.predict(X)
         if not self._net_inside_:
             return labels
-        unknown = ~np.isin(labels, self._columns_)  # outputs of the net that are no class
-        if unknown.any():
-            known = self.estimator_.predict_proba(X)[:, self._columns_]
-            labels = np.where(unknown, self._columns_[known.argmax(axis=1)], labels)
-        return self.classes_[np.searchsorted(self._columns_, labels)]
+        labels = np.reshape(labels, (len(labels), -1))
+        if labels.shape[1] > 1 or not np.isin(labels, self._columns_).all():
+            # scores of a plain net, or outputs of a net that are no class
+            known = as_columns(self.estimator_.predict_proba(X))[:, self._columns_]
+            return self.classes_[known.argmax(axis=1)]
+        return self.classes_[np.searchsorted(self._columns_, labels[:, 0])]
 
     @available_if(_inner_has("predict_proba"))
     @on_snapshot
@@ -165,7 +167,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         proba = self.estimator_.predict_proba(X)
         if not self._net_inside_:
             return proba
-        return as_probabilities(proba, type(self.estimator_).__name__)
+        return as_probabilities(as_columns(proba), type(self.estimator_).__name__)
 
     def _check_outputs(self, estimator, rows, n_classes):
         """Refuse nets that would predict no class, and settings of classes that are not there."""

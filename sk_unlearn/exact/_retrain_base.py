@@ -58,8 +58,8 @@ class BaseRetrain(BaseExact):
             check_brought_data(self.estimator_, rows.X, self._adopted_target(rows.y))
         if self._classification:
             self._columns_ = self._class_columns(encoded=False)
+            self._check_outputs(self.estimator_, rows, min(2, len(self.classes_)))
             self._check_adopted_columns(rows)
-            self._check_outputs(self.estimator_, rows, self._columns_.max() + 1)
         self._copy_input_attributes(self.estimator_)
 
     def _adopted_target(self, y):

@@ -8,6 +8,7 @@ from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.exact._sisa_base import BaseSisa
 from sk_unlearn.exact._voting import Vote, hard_votes, of_shard
 from sk_unlearn.nets import (
+    as_columns,
     check_class_outputs,
     class_settings,
     contains_net,
@@ -170,7 +171,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
             known = np.arange(len(chain.classes)) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
-        return self._counted(model.predict_proba(X), len(chain.classes))
+        return self._counted(as_columns(model.predict_proba(X)), len(chain.classes))
 
     def _counted(self, proba, n_known):
         return (

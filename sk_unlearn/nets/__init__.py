@@ -15,7 +15,7 @@ from sk_unlearn.nets._inspect import (
 )
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
-from sk_unlearn.nets._outputs import as_probabilities, check_class_outputs
+from sk_unlearn.nets._outputs import as_columns, as_probabilities, check_class_outputs
 from sk_unlearn.nets._predict import (
     predict_class_proba,
     predict_columns,
@@ -49,6 +49,7 @@ __all__ = [
     "TensorBatches",
     "TrainedNets",
     "TrainingSetup",
+    "as_columns",
     "as_probabilities",
     "as_tensor",
     "can_stack",

@@ -13,6 +13,7 @@ from sk_unlearn.nets._inspect import bare_module
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = [
+    "as_columns",
     "as_probabilities",
     "check_class_outputs",
     "check_outputs",
@@ -60,10 +61,12 @@ def check_outputs(net, output):
     if not isinstance(net, (NeuralNetClassifier, NeuralNetBinaryClassifier)):
         return
     _check_log(net, output)
-    if wants_labels(bare_module(net.criterion_)):
-        return  # labels without an output are refused by their number
     with torch.no_grad():
-        _check_columns(net, output, _linked(net, output).numpy(force=True), 2)
+        said = _linked(net, output).numpy(force=True)
+    labels = wants_labels(bare_module(net.criterion_))
+    if not labels or callable(net.predict_nonlinearity):
+        # of these losses labels without an output are refused by their number
+        _check_columns(net, output, said, 1 if labels else 2)
 
 
 def check_class_outputs(net, X, n_classes, *, owner, probabilities=False):
@@ -106,8 +109,7 @@ def check_class_outputs(net, X, n_classes, *, owner, probabilities=False):
     if probabilities and not softmax_of_logits(net) and not _are_probabilities(said):
         raise UnsupportedNetError(
             f"{owner}(aggregation='soft') averages probabilities, and {_predicts(net)} rows that "
-            f"do not add up to one, as {np.round(said[0], 3).tolist()}. {_REMEDY}, or count votes "
-            "with aggregation='hard'."
+            f"do not add up to one. {_REMEDY}, or count votes with aggregation='hard'."
         )
     return said.shape[1]
 
@@ -116,6 +118,11 @@ _REMEDY = (
     "Set the net's predict_nonlinearity to what makes probabilities of its scores, for example "
     "a function that returns torch.softmax(scores, dim=-1)"
 )
+
+
+def as_columns(proba):
+    """A model's answers as one column a class: of one logit skorch makes shape (n_rows, 2, 1)."""
+    return proba[:, :, 0] if proba.ndim == 3 and proba.shape[2] == 1 else proba
 
 
 def as_probabilities(proba, name):

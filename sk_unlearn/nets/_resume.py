@@ -14,6 +14,7 @@ from sk_unlearn.utils._state_tree import map_tensors
 
 __all__ = ["net_state", "resume_training"]
 
+_SCHEDULED = ("lr", "momentum", "betas")
 _REMEDY = "Train in one go: n_slices=1 (SISA) or n_blocks=1 (ARCANE)."
 
 
@@ -127,7 +128,8 @@ def _set_options(group, new, before):
     scheduled = "initial_lr" in group or "initial_lr" in new
     for key, value in new.items():
         # a schedule starts again from where it started
-        if key not in before or not _equal(before[key], value) or (scheduled and key == "lr"):
+        again = scheduled and key in _SCHEDULED
+        if again or key not in before or not _equal(before[key], value):
             group[key] = value
     if scheduled and "initial_lr" not in new:
         group.pop("initial_lr", None)

@@ -90,12 +90,11 @@ def _go_on(net, state, seed):
             f"{type(net).__name__} has several modules, criteria or optimizers, so it cannot "
             "start from a state. Train it from a seed."
         )
-    restore_state(net, state)
     schedule = Schedule(net)
     for i, (name, callback) in enumerate(net.callbacks_):
         if callback is schedule.policy:
             net.callbacks_[i] = (name, _GoneOn(schedule, schedule.clock(state)))
-    net.callbacks_.append(("sk_unlearn_restored", _Restored(net, state)))
+    net.callbacks_.append(("sk_unlearn_restored", _Restored(state)))
     if seed is None:
         torch.set_rng_state(state.rng)
     else:
@@ -103,15 +102,14 @@ def _go_on(net, state, seed):
 
 
 class _Restored(Callback):
-    """Writes the state again where a callback before it had the module built anew."""
+    """Writes the state where training begins, after callbacks that build modules anew."""
 
-    def __init__(self, net, state):
-        self.module, self.state = net.module_, state
+    def __init__(self, state):
+        self.state = state
 
     def on_train_begin(self, net, **kwargs):
-        if net.module_ is not self.module:
-            restore_state(net, self.state)
-        self.module = self.state = None
+        restore_state(net, self.state)
+        self.state = None
 
 
 class _GoneOn(Callback):

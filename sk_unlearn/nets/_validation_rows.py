@@ -52,7 +52,8 @@ def _acts_on_held_out(net):
 
 
 def _is_overridden(net, name):
-    return not getattr(type(net), name).__module__.startswith("skorch.")
+    method = getattr(type(net), name)
+    return not method.__module__.startswith(("skorch.", "sk_unlearn."))
 
 
 def _acts(callback):
