@@ -10,11 +10,23 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from skorch import (
+    NeuralNet,
+    NeuralNetBinaryClassifier,
+    NeuralNetClassifier,
+    NeuralNetRegressor,
+)
 from torch import nn
 from torch.nn import functional as F
 
-from sk_unlearn import PumaClassifier, RetrainClassifier, SisaClassifier
+from sk_unlearn import (
+    PumaClassifier,
+    PumaRegressor,
+    RetrainClassifier,
+    RetrainRegressor,
+    SisaClassifier,
+    SisaRegressor,
+)
 from sk_unlearn.exceptions import UnsupportedNetError
 
 N = 60
@@ -104,12 +116,23 @@ def three_columns_of_scores(scores):
     return scores * 10 - 5
 
 
+class OwnProbabilities(NeuralNetClassifier):
+    def predict_proba(self, X):
+        return torch.softmax(torch.as_tensor(super().predict_proba(X)), dim=-1).numpy()
+
+
+class OwnEvaluation(NeuralNetClassifier):
+    def evaluation_step(self, batch, training=False):
+        return super().evaluation_step(batch, training).flip(1)
+
+
 BINARY = {"kind": NeuralNetBinaryClassifier, "n_outputs": 1}
 ONE = {"n_outputs": 1}
 PROBABILITIES = {
     "focal loss derived from cross-entropy": {"criterion": FocalCrossEntropy},
     "focal loss, softmax": {"criterion": Focal, "predict_nonlinearity": softmax},
     "focal loss, module ends in softmax": {"criterion": OneHotMSE, "end": "softmax"},
+    "focal loss, own predict_proba": {"criterion": Focal, "kind": OwnProbabilities},
     "label smoothing": {"criterion": nn.CrossEntropyLoss, "criterion__label_smoothing": 0.1},
     "likelihood of softmax": {"criterion": nn.NLLLoss, "end": "softmax"},
     "likelihood of log_softmax, plain net": {
@@ -166,7 +189,7 @@ REFUSED = {
 def make_net(kind=NeuralNetClassifier, module=Net, n_outputs=3, end=None, **settings):
     options = {"max_epochs": 8, "lr": 0.05, "optimizer": torch.optim.Adam, "batch_size": 16}
     fixed = {"train_split": None, "verbose": 0, "module__n_outputs": n_outputs, "module__end": end}
-    return kind(module, **fixed, **options, **settings)
+    return kind(module, **fixed, **(options | settings))
 
 
 def data(settings):
@@ -327,6 +350,50 @@ def test_an_adopted_net_that_says_nothing_of_classes_is_refused(name):
     y = np.searchsorted(LABELS, labels)
     with pytest.raises(UnsupportedNetError, match="predict_nonlinearity"):
         ONE_NET[name](trained(make_net(**settings), X, y.astype(np.float32))).fit(X, y)
+
+
+class Pinball(nn.Module):
+    """A loss of real targets, quadratic near zero."""
+
+    def __init__(self, reduction="mean"):
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, output, target):
+        assert target.dtype == output.dtype
+        assert target.shape == output.shape
+        loss = F.huber_loss(output, target, reduction="none")
+        loss = loss * (1 + 0.5 * (target > output))
+        return loss.mean() if self.reduction == "mean" else loss
+
+
+REGRESSORS = {
+    "retrain": lambda net: RetrainRegressor(net, random_state=0),
+    "puma": lambda net: PumaRegressor(net, random_state=0, n_curvature_rows=20),
+    "sisa": lambda net: SisaRegressor(net, n_shards=2, n_slices=2, random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+@pytest.mark.parametrize("kind", [NeuralNetRegressor, NeuralNet])
+@pytest.mark.parametrize("module", [Net, Flat])
+@pytest.mark.parametrize("target", [float, int])
+def test_losses_of_real_targets_get_them_in_the_shape_of_the_output(name, kind, module, target):
+    y = NUMBERS.astype(target)
+    net = make_net(kind, module, n_outputs=1, criterion=Pinball, max_epochs=20)
+    reg = REGRESSORS[name](net).fit(X, y).forget([0, 1])
+    assert reg.predict(X).shape == y.shape
+    assert reg.score(X, y) > 0.5
+
+
+@pytest.mark.parametrize("name", [*ONE_NET, *SISA])
+def test_how_a_net_predicts_may_be_its_own(name):
+    net = make_net(OwnEvaluation, criterion=nn.CrossEntropyLoss)
+    clf = (ONE_NET | SISA)[name](net).fit(X, NUMBERS)
+    said = clf.predict(X)
+    assert np.mean(said == 2 - NUMBERS) > 0.8  # the columns are turned around
+    if name in ONE_NET:
+        assert np.array_equal(said, clf.estimator_.predict(X))
 
 
 @pytest.mark.parametrize("name", ONE_NET)

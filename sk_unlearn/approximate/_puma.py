@@ -2,14 +2,13 @@
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
+from sk_unlearn.nets import (
     default_classifier,
     default_regressor,
     predict_class_proba,
     predict_columns,
     predict_proba,
 )
-from sk_unlearn.nets import (
-from sk_unlearn.nets import default_classifier, default_regressor, predict_columns, predict_proba
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["PumaClassifier", "PumaRegressor"]

@@ -44,7 +44,9 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
     ----------
     estimator : estimator, default=None
         A skorch net, or a classifier with ``partial_fit``; with ``n_slices=1`` any
-        classifier, pipelines included, of which each shard trains its own. None means a
+        classifier, pipelines included, of which each shard trains its own. A net's
+        ``train_split`` is left out, with a warning, where nothing acts on the rows that it
+        would hold out. None means a
         multilayer perceptron whose sizes come from the shard, trained at three times the
         learning rate of the single default net.
     n_shards : int, default=3
@@ -52,10 +54,12 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         the accuracies behind the default, which lost less than a point to a single net.
     n_slices : int or "auto", default="auto"
         Steps of a shard's training. "auto" takes 5 where the estimator can be trained
-        step by step, else 1.
+        step by step, else 1. Steps make fixed numbers of passes: an estimator that stops by
+        itself (``tol`` or ``early_stopping``) is trained in one go, unless `max_epochs` is set.
     aggregation : {"soft", "hard"}, default="soft"
         Mean of the models' probabilities, or majority of their votes. Both weight models
-        by their rows, and ask about a class only those that saw it.
+        by their rows, and ask about a class only those that saw it. Nets that predict scores
+        instead of probabilities can only vote.
     max_epochs : int, default=None
         Passes over a shard's rows, slices already corrected for: the steps together do
         the work of so many epochs. None takes the net's own ``max_epochs``, and the
@@ -241,6 +245,7 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
         regressor, pipelines included.
     n_shards : int, default=3
     n_slices : int or "auto", default="auto"
+        "auto" takes 1 for an estimator that stops by itself, unless `max_epochs` is set.
     aggregation : {"mean", "median"}, default="mean"
         Of the models' predictions; the mean weights models by their rows.
     max_epochs : int, default=None

@@ -8,7 +8,7 @@ from torch import nn
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._criteria import first_output, links, wants_labels
-from sk_unlearn.nets._forward import ForwardPass, in_chunks
+from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks
 from sk_unlearn.nets._inspect import bare_module
 from sk_unlearn.utils._seeding import isolated_rng
 
@@ -17,11 +17,14 @@ __all__ = [
     "as_probabilities",
     "check_class_outputs",
     "check_outputs",
-    "proba_link",
+    "predicts_itself",
+    "proba_pass",
     "softmax_of_logits",
     "too_narrow",
 ]
 
+# Methods of a net that decide what its predict_proba says.
+_PREDICTING = ("predict_proba", "forward", "forward_iter", "evaluation_step")
 _TRIAL_ROWS = 16
 _TOLERANCE = 1e-3  # of a sum of float32 or float16 probabilities
 
@@ -36,8 +39,39 @@ def proba_link(net):
     return links(net)[1]
 
 
+def proba_pass(net):
+    """What takes rows of a trained net to what its ``predict_proba`` says."""
+    return OwnPass(net) if predicts_itself(net) else ForwardPass(net, proba_link(net))
+
+
+def predicts_itself(net):
+    """Whether a net's class overrides how skorch predicts."""
+    methods = (getattr(type(net), name) for name in _PREDICTING)
+    return not all(method.__module__.startswith("skorch.") for method in methods)
+
+
+class OwnPass:
+    """:class:`ForwardPass` of a net whose class overrides how skorch predicts.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Trained.
+    """
+
+    def __init__(self, net):
+        net.check_is_fitted()
+        self.net, self.read = net, Reader.of(net)
+
+    def __call__(self, rows):
+        """What the net's own ``predict_proba`` says of rows."""
+        return torch.as_tensor(np.asarray(self.net.predict_proba(rows.numpy(force=True))))
+
+
 def softmax_of_logits(net):
     """Whether skorch takes the softmax of a net's outputs: probabilities, whatever they are."""
+    if predicts_itself(net):
+        return False
     auto = not (net.predict_nonlinearity is None or callable(net.predict_nonlinearity))
     return auto and isinstance(bare_module(net.criterion_), nn.CrossEntropyLoss)
 
@@ -58,7 +92,8 @@ def check_outputs(net, output):
         If the loss would take the log of what is no probability, or there is one number a
         row and nothing makes a column a class of it.
     """
-    if not isinstance(net, (NeuralNetClassifier, NeuralNetBinaryClassifier)):
+    is_classifier = isinstance(net, (NeuralNetClassifier, NeuralNetBinaryClassifier))
+    if not is_classifier or predicts_itself(net):
         return
     _check_log(net, output)
     with torch.no_grad():
@@ -99,12 +134,13 @@ def check_class_outputs(net, X, n_classes, *, owner, probabilities=False):
             net = clone(net).initialize()
     try:
         with isolated_rng(0):
-            step = ForwardPass(net, first_output)
-            raw = torch.from_numpy(in_chunks([step], X[:_TRIAL_ROWS], lambda each: each[0]))
+            raw = torch.from_numpy(_ask(ForwardPass(net, first_output), X))
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
         return None
     _check_log(net, raw)
-    said = _linked(net, raw).numpy(force=True)
+    own = predicts_itself(net)
+    with isolated_rng(0):
+        said = _ask(OwnPass(net), X) if own else _linked(net, raw).numpy(force=True)
     _check_columns(net, raw, said, n_classes)
     if probabilities and not softmax_of_logits(net) and not _are_probabilities(said):
         raise UnsupportedNetError(
@@ -112,6 +148,10 @@ def check_class_outputs(net, X, n_classes, *, owner, probabilities=False):
             f"do not add up to one. {_REMEDY}, or count votes with aggregation='hard'."
         )
     return said.shape[1]
+
+
+def _ask(step, X):
+    return in_chunks([step], X[:_TRIAL_ROWS], lambda each: each[0])
 
 
 _REMEDY = (

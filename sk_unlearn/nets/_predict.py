@@ -7,7 +7,7 @@ from skorch.utils import to_numpy
 from sk_unlearn.nets._batches import as_tensor, is_array
 from sk_unlearn.nets._criteria import first_output, reads_labels
 from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks
-from sk_unlearn.nets._outputs import as_probabilities, proba_link, softmax_of_logits
+from sk_unlearn.nets._outputs import as_probabilities, proba_link, proba_pass, softmax_of_logits
 
 __all__ = [
     "predict_class_proba",
@@ -82,7 +82,7 @@ def predict_proba(net, X, *, verify=None, chunk_size=None):
     -------
     proba : ndarray of shape (n, K), or of the shape of the output
     """
-    return _forward(net, X, proba_link(net), chunk_size, verify)
+    return _forward(net, X, None, chunk_size, verify)
 
 
 def predict_class_proba(net, X, *, verify=None, chunk_size=None):
@@ -130,7 +130,8 @@ def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
     positions : ndarray of shape (n,), int64
         In ``columns``.
     """
-    step = ForwardPass(net, first_output if softmax_of_logits(net) else proba_link(net))
+    logits = softmax_of_logits(net)
+    step = ForwardPass(net, first_output) if logits else proba_pass(net)
     threshold = getattr(net, "threshold", 0.5) if len(columns) == 2 else 0.5
 
     def likeliest(outputs):
@@ -159,16 +160,17 @@ def predict_proba_each(nets, X, combine, *, verify=None, chunk_size=None):
     -------
     combined : ndarray of shape (n, ...)
     """
-    passes = [ForwardPass(net, proba_link(net)) for net in nets]
+    passes = [proba_pass(net) for net in nets]
     return in_chunks(passes, X, combine, verify=verify, chunk_size=chunk_size)
 
 
 def _forward(net, X, link, chunk_size, verify=None):
     if not is_array(X):
         net.check_is_fitted()
+        link = proba_link(net) if link is None else link
         parts = [to_numpy(link(output)) for output in net.forward_iter(X)]
         return np.concatenate(parts)
-    step = ForwardPass(net, link)
+    step = proba_pass(net) if link is None else ForwardPass(net, link)
     return in_chunks([step], X, _first, verify=verify, chunk_size=chunk_size)
 
 

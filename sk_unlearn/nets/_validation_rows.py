@@ -43,17 +43,12 @@ def brought_data(net):
 
 
 def _acts_on_held_out(net):
-    if any(_is_overridden(net, name) for name in _TRAINING):
+    if any(_is_own(getattr(type(net), name)) for name in _TRAINING):
         return True
     callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
     own = [value for key, value in vars(net).items() if key.startswith("callbacks__")]
     given = [item[1] if isinstance(item, tuple) else item for item in (*callbacks, *own)]
     return any(map(_acts, given))
-
-
-def _is_overridden(net, name):
-    method = getattr(type(net), name)
-    return not method.__module__.startswith(("skorch.", "sk_unlearn."))
 
 
 def _acts(callback):
@@ -66,7 +61,11 @@ def _acts(callback):
         return getattr(policy, "__name__", policy) == "ReduceLROnPlateau"
     if issubclass(kind, (EarlyStopping, Checkpoint)):
         return True
-    return kind.__module__.partition(".")[0] not in ("skorch", "sk_unlearn")
+    return _is_own(kind)
+
+
+def _is_own(part):
+    return part.__module__.partition(".")[0] not in ("skorch", "sk_unlearn")
 
 
 def check_brought_data(net, X, y):
