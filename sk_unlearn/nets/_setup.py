@@ -15,7 +15,7 @@ from sk_unlearn.nets._batches import ArrayDataset
 from sk_unlearn.nets._inspect import bare_module
 from sk_unlearn.nets._lean import lean_modes, restore_modes
 from sk_unlearn.nets._target import match_target
-from sk_unlearn.nets._validation_rows import check_disjoint
+from sk_unlearn.nets._validation_rows import check_brought_data
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["TrainingSetup"]
@@ -64,8 +64,8 @@ class TrainingSetup(Callback):
 def _match_datasets(net, *datasets):
     roots = list(map(_root, datasets))
     train, valid = roots
-    if valid is not None and valid is not train and hasattr(valid, "X") and hasattr(train, "X"):
-        check_disjoint(net, train.X, train.y, valid.X, valid.y)
+    if valid is not None and valid is not train and hasattr(train, "X"):
+        check_brought_data(net, train.X, train.y, datasets[1])
     for dataset in roots:
         if isinstance(dataset, ArrayDataset) and dataset.tensors is not None:
             X, y = dataset.tensors

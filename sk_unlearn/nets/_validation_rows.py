@@ -2,7 +2,7 @@
 
 import numpy as np
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
-from skorch.utils import to_numpy
+from skorch.utils import data_from_dataset, to_numpy
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import find_nets
@@ -68,11 +68,25 @@ def _is_own(part):
     return part.__module__.partition(".")[0] not in ("skorch", "sk_unlearn")
 
 
-def check_brought_data(net, X, y):
-    """:func:`check_disjoint` for the data that the split of a net brings along, if any."""
-    data = brought_data(net)
-    if data is not None and hasattr(data, "X"):
-        check_disjoint(net, X, y, data.X, data.y)
+def check_brought_data(net, X, y, data=None):
+    """:func:`check_disjoint` for the data that the split of a net brings along, if any.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+    X, y : array-like of shape (n_rows, ...)
+        As the net reads them.
+    data : Dataset, default=None
+        What is brought; None looks at the net's ``train_split``.
+    """
+    data = brought_data(net) if data is None else data
+    if data is None:
+        return
+    try:
+        brought = data_from_dataset(data)
+    except AttributeError:  # data that is read lazily
+        return
+    check_disjoint(net, X, y, *brought)
 
 
 def check_disjoint(net, X, y, Xv, yv):
@@ -94,7 +108,7 @@ def check_disjoint(net, X, y, Xv, yv):
     """
     try:
         rows, held_out = (_as_numbers(*each) for each in ((X, y), (Xv, yv)))
-    except (TypeError, ValueError):  # no numbers: several inputs, or data that is read lazily
+    except (TypeError, ValueError):  # no numbers: several inputs, or labels that are text
         return
     if rows.shape[1:] != held_out.shape[1:]:
         return
