@@ -156,6 +156,20 @@ def test_a_step_goes_on_from_what_was_learned(name):
     assert state_digest(again.optimizer_.state_dict()["state"]) == state_digest(moments)
 
 
+def test_weights_are_drawn_once():
+    net = plain_net(callbacks=[Initializer("b.weight", fn=nn.init.zeros_)])
+    first = resume_training(prepare(net), None, X[:60], Y[:60], epochs=3)
+    still = prepare(net.set_params(optimizer=torch.optim.SGD, lr=0.0))
+    state = {**net_state(first), "optimizer_": net_state(still_fresh(still))["optimizer_"]}
+    again = resume_training(still, state, X, Y, epochs=1)
+    assert first.module_.b.weight.any()
+    assert torch.equal(again.module_.b.weight, first.module_.b.weight)
+
+
+def still_fresh(template):
+    return resume_training(template, None, X, Y, epochs=0)
+
+
 def test_what_a_callback_finds_is_that_of_the_rows_of_the_step():
     Records.seen = ()
     net = make_net(
