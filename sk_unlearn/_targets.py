@@ -5,6 +5,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import get_tags
 
 from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets import class_settings
 
 __all__ = ["ForgetClassifierMixin", "ForgetRegressorMixin", "adopted_columns", "restrict_columns"]
 
@@ -75,6 +76,35 @@ class ForgetClassifierMixin(ClassifierMixin):
         if len(unknown):
             raise ValueError(f"y holds {unknown[0]!r}, which is not among the classes of fit.")
         return self._columns_[self._encode(y)]
+
+    def _check_class_numbers(self, estimator, classes, sizes):
+        """Refuse settings by the number of a class where numbers would not be those of fit.
+
+        Nets see the classes as 0 ... K-1. In a fold that lacks a class, or after one has left,
+        entry k of a setting is no longer that of class k, unless the labels are these numbers.
+        With one class nothing is left to weigh.
+
+        Parameters
+        ----------
+        estimator : estimator
+        classes : ndarray of shape (K,)
+        sizes : set of int
+            Entries that such settings have.
+        """
+        n_classes = len(classes)
+        sizes = sizes - {n_classes}
+        if n_classes == 1 or not sizes or classes.tolist() == list(range(n_classes)):
+            return
+        names = class_settings(estimator, sizes)
+        if names:
+            raise UnsupportedNetError(
+                f"{names[0]} of the net in {type(self).__name__}(estimator=...) has an entry for "
+                f"each of {max(sizes)} classes by their numbers, and the rows would be of "
+                f"{n_classes} classes, numbered from 0: others would get their entries. Fit on "
+                f"these rows with {n_classes} entries and as many outputs of the module, or "
+                "without the setting. Only labels that are 0, 1, 2, ... keep their numbers where "
+                "the last ones are missing."
+            )
 
 
 class ForgetRegressorMixin(RegressorMixin):

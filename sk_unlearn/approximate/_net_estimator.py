@@ -17,7 +17,9 @@ from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
 from sk_unlearn.nets import (
     PinnedSplit,
+    check_class_outputs,
     check_differentiable,
+    check_disjoint,
     find_nets,
     fit_net_once,
     forget_trained_nets,
@@ -173,14 +175,15 @@ class BaseNetForget(BaseForgetEstimator):
 
     def _check_supported(self, net, rows, y, external):
         check_differentiable(net, rows.X, y, params=self.params)
-        if external is None:
-            return
-        own = {row.tobytes() for row in np.ascontiguousarray(rows.X)}
-        if all(row.tobytes() in own for row in np.ascontiguousarray(external[0], rows.X.dtype)):
-            raise ValueError(
-                "The validation data of the net's train_split is its training data: a criterion "
-                "that training has minimised has no gradient to compensate with. Hold rows out."
+        if self._classification and self.estimator is not None:
+            n_outputs = check_class_outputs(
+                net, rows.X, self._columns_.max() + 1, owner=type(self).__name__
             )
+            if not self._is_adopted:  # whose outputs are the labels
+                sizes = {n_outputs or len(self.classes_)}
+                self._check_class_numbers(self.estimator, self.classes_, sizes)
+        if external is not None:
+            check_disjoint(net, rows.X, y, *external)
 
     def _hold_out(self, rows):
         """Rows to train on: all but a share of each class, picked by their ids."""

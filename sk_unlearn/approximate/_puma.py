@@ -2,7 +2,13 @@
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
-from sk_unlearn.nets import default_classifier, default_regressor, predict_columns, predict_proba
+from sk_unlearn.nets import (
+    default_classifier,
+    default_regressor,
+    predict_class_proba,
+    predict_columns,
+    predict_proba,
+)
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["PumaClassifier", "PumaRegressor"]
@@ -172,9 +178,14 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        UnsupportedNetError
+            If the net predicts scores that are no probabilities.
         """
         self._check_is_fitted()
-        return restrict_columns(self._ask(predict_proba, X), self._columns_)
+        return restrict_columns(self._ask(predict_class_proba, X), self._columns_)
 
     def _default_estimator(self, rows):
         return default_classifier(

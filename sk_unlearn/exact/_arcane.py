@@ -46,8 +46,8 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
     n_blocks : int or "auto", default="auto"
         Blocks of a class. "auto" takes 5 for classes of at least 4096 selected rows, where
         the estimator can be trained step by step (nets and estimators with
-        ``partial_fit``), and 1 otherwise: below, training is mostly overhead, which each
-        block would pay again. Blocks without rows are skipped.
+        ``partial_fit`` that do not stop by themselves), and 1 otherwise: below, training is
+        mostly overhead, which each block would pay again. Blocks without rows are skipped.
     calibration : {"auto", "none", "standard"}, default="auto"
         How scores of different classes are made comparable: not at all, right for
         log-densities; or in standard deviations from the mean score of the class's own

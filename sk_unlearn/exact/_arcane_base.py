@@ -21,7 +21,7 @@ from sk_unlearn.exact._one_class import (
 from sk_unlearn.exact._placement import keyed_bins, placement_keys
 from sk_unlearn.exact._selection import EntropySelector
 from sk_unlearn.exact._wrapped import seeded
-from sk_unlearn.nets import default_density, is_net, prepare
+from sk_unlearn.nets import default_density, is_net
 from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval, StrOptions
 from sk_unlearn.utils._take import take_rows
@@ -108,13 +108,7 @@ class BaseArcane(BaseEnsemble):
         self.n_jobs = n_jobs
 
     def _check_training_data(self, X, y):
-        goes_in_steps = self._goes_in_steps()
-        if self.n_blocks not in ("auto", 1) and not goes_in_steps:
-            raise ValueError(
-                f"n_blocks={self.n_blocks} needs an estimator that can be trained block by "
-                f"block, a skorch net or one with partial_fit; {type(self.estimator).__name__} "
-                "is neither. Set n_blocks=1: each class is then trained in one go."
-            )
+        self._check_steps_of("n_blocks", self.n_blocks)
         if self.selection < 1 and sparse.issparse(X):
             raise TypeError(
                 "Sparse X is not supported by the selectors of representative rows. Set "
@@ -125,7 +119,8 @@ class BaseArcane(BaseEnsemble):
     def _fit_rows(self, rows):
         n_blocks, min_rows, calibration = self.n_blocks, 0, self.calibration
         if n_blocks == "auto":
-            n_blocks = _AUTO_BLOCKS if self._goes_in_steps() else 1
+            in_blocks = self._goes_in_steps() and self._stopping_rule() is None
+            n_blocks = _AUTO_BLOCKS if in_blocks else 1
             min_rows = _AUTO_BLOCK_ROWS
         if calibration == "auto":
             calibration = "none" if scores_are_densities(self.estimator) else "standard"
@@ -134,7 +129,7 @@ class BaseArcane(BaseEnsemble):
             template = default_density(n_features=rows.X[0].size)
         selector = EntropySelector() if self.selector is None else self.selector
         self._setup_ = Setup(
-            estimator=prepare(clone(template)),
+            estimator=self._template(template),
             n_blocks=n_blocks,
             min_rows_for_blocks=min_rows,
             selector=clone(selector),

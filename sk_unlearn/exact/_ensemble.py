@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
+from sklearn.base import clone
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._chain import restart
@@ -15,7 +16,7 @@ from sk_unlearn.exact._placement import check_forget_proba
 from sk_unlearn.exact._store import check_checkpoints, open_store
 from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
-from sk_unlearn.nets import is_net
+from sk_unlearn.nets import contains_net, drop_idle_splits, is_net, prepare
 from sk_unlearn.nets._stacked_steps import RestingSteps
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import drop_rows
@@ -136,10 +137,52 @@ class BaseEnsemble(BaseExact):
                 "got a FrozenEstimator. Pass what it wraps."
             )
 
+    def _template(self, estimator):
+        """Clone of an estimator whose nets are prepared to train on rows of a part."""
+        template = clone(estimator)
+        if drop_idle_splits(template):
+            warnings.warn(
+                f"{type(self).__name__} trains its nets on all rows: nothing acts on those that "
+                "their train_split would hold out of each step. Set train_split=None, which does "
+                "the same, or add EarlyStopping, for which rows are held out.",
+                UserWarning,
+                stacklevel=6,
+            )
+        return prepare(template)
+
     def _goes_in_steps(self):
         """Whether the estimator can be trained in several goes."""
         inner = self.estimator
         return inner is None or is_net(inner) or hasattr(inner, "partial_fit")
+
+    def _stopping_rule(self):
+        """Name of what lets the estimator stop early, which only its own ``fit`` heeds."""
+        if self.estimator is None or contains_net(self.estimator):
+            return None
+        params = self.estimator.get_params(deep=True)
+        for rule in ("early_stopping", "tol"):
+            for name, value in params.items():
+                if name.rpartition("__")[2] == rule and value is not None and value is not False:
+                    return f"{name}={value!r}"
+        return None
+
+    def _check_steps_of(self, name, n_steps):
+        """Refuse steps that the estimator cannot be trained in."""
+        if n_steps in ("auto", 1):
+            return
+        if not self._goes_in_steps():
+            raise ValueError(
+                f"{name}={n_steps} needs an estimator that can be trained step by step, a skorch "
+                f"net or one with partial_fit; {type(self.estimator).__name__} is neither. Set "
+                f"{name}=1: each model is then trained in one go."
+            )
+        rule = self._stopping_rule()
+        if rule is not None and "early_stopping" in rule:
+            raise ValueError(
+                f"{name}={n_steps} trains step by step with partial_fit, which has no early "
+                f"stopping, and {type(self.estimator).__name__} has {rule}. Set {name}=1: each "
+                "model is then trained in one go."
+            )
 
     def _forget_proba(self, rows):
         values = rows.fit_params.get("forget_proba")

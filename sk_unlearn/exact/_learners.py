@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import cloudpickle
+import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
@@ -15,6 +16,8 @@ from sk_unlearn.exact._wrapped import nets_in_turn
 from sk_unlearn.nets import (
     NetState,
     TrainingSetup,
+    as_columns,
+    as_probabilities,
     load_state,
     net_state,
     read_state,
@@ -31,6 +34,7 @@ __all__ = [
     "epochs_per_step",
 ]
 
+_FEW = 16  # rows on which a model shows what it says
 _PASSES = 100  # of partial_fit over the rows, where max_iter allows more
 
 
@@ -186,11 +190,14 @@ class PartialFitLearner(Learner):
         Unfitted clone.
     classes : ndarray or None
         All classes of the chain, for classifiers.
+    probabilities : bool, default=False
+        Whether others add up what it says about classes.
     """
 
-    def __init__(self, estimator, classes=None):
+    def __init__(self, estimator, classes=None, *, probabilities=False):
         self.template = estimator
         self.classes = classes
+        self.probabilities = probabilities
 
     def schedule(self, max_epochs, n_steps):
         """Cumulative steps, as for a net.
@@ -216,6 +223,11 @@ class PartialFitLearner(Learner):
         """What a later step resumes from."""
         return {"pickle": cloudpickle.dumps(model, protocol=4)}
 
+    def summary(self, model, X):
+        """Nothing, or the reason why its probabilities are none."""
+        if self.probabilities:
+            _check_probabilities(model, X)
+
 
 class OneGoLearner(Learner):
     """Trains in one step, without a state to go on from."""
@@ -234,15 +246,23 @@ class FitLearner(OneGoLearner):
     ----------
     estimator : estimator
         Unfitted; nets inside are prepared. Not changed.
+    probabilities : bool, default=False
+        Whether others add up what it says about classes.
     """
 
-    def __init__(self, estimator):
+    def __init__(self, estimator, *, probabilities=False):
         self.template = estimator
+        self.probabilities = probabilities
 
     def advance(self, state, X, y, epochs):
         """Fit."""
         with nets_in_turn(self.template):
             return clone(self.template).fit(X, y)
+
+    def summary(self, model, X):
+        """Nothing, or the reason why its probabilities are none."""
+        if self.probabilities:
+            _check_probabilities(model, X)
 
 
 class OneClassLearner(OneGoLearner):
@@ -251,3 +271,9 @@ class OneClassLearner(OneGoLearner):
     def advance(self, state, X, y, epochs):
         """Fit a constant."""
         return DummyClassifier(strategy="prior").fit(X, y)
+
+
+def _check_probabilities(model, X):
+    few = X.iloc[:_FEW] if hasattr(X, "iloc") else X[:_FEW]
+    proba = as_columns(np.asarray(model.predict_proba(few)))
+    as_probabilities(proba, type(model).__name__)

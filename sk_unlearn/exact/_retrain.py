@@ -12,12 +12,17 @@ from sk_unlearn._targets import (
 from sk_unlearn.exact._retrain_base import BaseRetrain
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
+    as_columns,
+    as_probabilities,
+    check_class_outputs,
     default_classifier,
     default_regressor,
     is_net,
+    predict_class_proba,
     predict_columns,
     predict_proba,
 )
+from sk_unlearn.utils._take import drop_rows
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["RetrainClassifier", "RetrainRegressor"]
@@ -106,13 +111,19 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
             return self.classes_[
                 predict_columns(self.estimator_, X, self._columns_, verify=verify)
             ]
-        if self._net_inside_ and hasattr(self.estimator_, "predict_proba"):
-            return self.classes_[self.predict_proba(X).argmax(axis=1)]
         with self._predictor() as model:
-            labels = model.predict(self._check_input(X))
+            return self._labels(model, self._check_input(X))
+
+    def _labels(self, model, X):
+        labels = model.predict(X)
         if not self._net_inside_:
             return labels
-        return self.classes_[np.searchsorted(self._columns_, labels)]
+        labels = np.reshape(labels, (len(labels), -1))
+        if labels.shape[1] > 1 or not np.isin(labels, self._columns_).all():
+            # scores of a plain net, or outputs of a net that are no class
+            known = as_columns(model.predict_proba(X))[:, self._columns_]
+            return self.classes_[known.argmax(axis=1)]
+        return self.classes_[np.searchsorted(self._columns_, labels[:, 0])]
 
     @available_if(_inner_has("predict_proba"))
     @on_snapshot
@@ -126,6 +137,11 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        UnsupportedNetError
+            If a net inside predicts scores that are no probabilities.
         """
         self._check_is_fitted()
         return restrict_columns(self._full_proba(*self._read_input(X)), self._columns_)
@@ -151,18 +167,49 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
     def _full_proba(self, X, verify=None):
         # an adopted net has skorch's own data path, which does not cast X to its dtype
         if is_net(self.estimator_):
-            return predict_proba(self.estimator_, X, verify=verify)
+            return predict_class_proba(self.estimator_, X, verify=verify)
         with self._predictor() as model:
-            return model.predict_proba(X)
+            proba = model.predict_proba(X)
+        if not self._net_inside_:
+            return proba
+        return as_probabilities(as_columns(proba), type(self.estimator_).__name__)
+
+    def _check_outputs(self, estimator, rows, n_classes):
+        """Refuse nets that would predict no class, and settings of classes that are not there."""
+        if self.estimator is None or not self._net_inside_ or hasattr(self, "_n_outputs_"):
+            return
+        self._n_outputs_ = None
+        if is_net(estimator):
+            self._n_outputs_ = check_class_outputs(
+                estimator, rows.X, n_classes, owner=type(self).__name__
+            )
+        if not self._is_adopted:  # whose outputs are the labels
+            self._check_class_numbers(estimator, self.classes_, self._class_sizes)
+
+    @property
+    def _class_sizes(self):
+        """Entries that settings by the number of a class may have."""
+        return {self._n_outputs_ or len(self.classes_)}
+
+    def _check_remaining(self, hit):
+        super()._check_remaining(hit)
+        if self.estimator is None or not self._net_inside_:
+            return
+        kept = np.unique(drop_rows(self._rows_.y, hit))
+        if len(kept) < len(self.classes_):
+            sizes = self._class_sizes | {len(self.classes_)}
+            self._check_class_numbers(self._inner_estimator(), kept, sizes)
 
     def _check_adopted_columns(self, rows):
         """Refuse labels that the trained estimator has no output for."""
+        known = getattr(self.estimator_, "classes_", self.classes_)
+        sought = self.classes_
         if self._net_inside_:
-            known = np.arange(self._full_proba(rows.take(np.array([0])).X).shape[1])
-            unknown = np.setdiff1d(self._columns_, known)
-        else:
-            known = getattr(self.estimator_, "classes_", self.classes_)
-            unknown = np.setdiff1d(self.classes_, known)
+            few = rows.take(np.array([0])).X
+            net = self.estimator_
+            proba = predict_proba(net, few) if is_net(net) else net.predict_proba(few)
+            known, sought = np.arange(np.reshape(proba, (1, -1)).shape[1]), self._columns_
+        unknown = np.setdiff1d(sought, known)
         if len(unknown):
             raise UnsupportedNetError(
                 f"The trained estimator knows the labels {known.tolist()}, and y holds "

@@ -8,7 +8,14 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._wrapped import BaseExact, nets_in_turn, seeded
-from sk_unlearn.nets import contains_net, fit_net, is_net, prepare, show_progress
+from sk_unlearn.nets import (
+    check_brought_data,
+    contains_net,
+    fit_net,
+    is_net,
+    prepare,
+    show_progress,
+)
 from sk_unlearn.nets._inspect import refused_fit_params
 from sk_unlearn.nets._spared import spared_estimator
 from sk_unlearn.receipts import ForgetCost
@@ -49,10 +56,17 @@ class BaseRetrain(BaseExact):
         self._set_classes(rows.y)
         self.estimator_ = deepcopy(self._inner_estimator())
         self._net_inside_ = contains_net(self.estimator_)
+        if is_net(self.estimator_):
+            check_brought_data(self.estimator_, rows.X, self._adopted_target(rows.y))
         if self._classification:
             self._columns_ = self._class_columns(encoded=False)
+            self._check_outputs(self.estimator_, rows, min(2, len(self.classes_)))
             self._check_adopted_columns(rows)
         self._copy_input_attributes(self.estimator_)
+
+    def _adopted_target(self, y):
+        # labels of an adopted net are the numbers that it was trained on
+        return y if self._classification else self._encode(y)
 
     def _forget_rows(self, rows, retained, hit):
         cost = self._removal_cost(rows, hit)
@@ -75,8 +89,11 @@ class BaseRetrain(BaseExact):
         y = self._encode(rows.y) if self._net_inside_ else rows.y
         if self.verbose:
             show_progress(estimator)
+        estimator = prepare(estimator)
+        if self._classification:
+            self._check_outputs(estimator, rows, len(self.classes_))
         with nets_in_turn(estimator):
-            self.estimator_ = fit_net(prepare(estimator), rows.X, y, **rows.fit_params)
+            self.estimator_ = fit_net(estimator, rows.X, y, **rows.fit_params)
         if self._classification:
             self._columns_ = self._class_columns(encoded=True)
         self._copy_input_attributes(self.estimator_)

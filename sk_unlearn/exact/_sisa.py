@@ -2,15 +2,20 @@
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
+from skorch import NeuralNetBinaryClassifier
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.exact._sisa_base import BaseSisa
 from sk_unlearn.exact._voting import Vote, hard_votes, of_shard
 from sk_unlearn.nets import (
+    as_columns,
+    check_class_outputs,
+    class_settings,
     contains_net,
     default_classifier,
     default_regressor,
     find_nets,
+    is_net,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
 from sk_unlearn.utils._transaction import on_snapshot
@@ -39,7 +44,9 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
     ----------
     estimator : estimator, default=None
         A skorch net, or a classifier with ``partial_fit``; with ``n_slices=1`` any
-        classifier, pipelines included, of which each shard trains its own. None means a
+        classifier, pipelines included, of which each shard trains its own. A net's
+        ``train_split`` is left out, with a warning, where nothing acts on the rows that it
+        would hold out. None means a
         multilayer perceptron whose sizes come from the shard, trained at three times the
         learning rate of the single default net.
     n_shards : int, default=3
@@ -47,10 +54,12 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         the accuracies behind the default, which lost less than a point to a single net.
     n_slices : int or "auto", default="auto"
         Steps of a shard's training. "auto" takes 5 where the estimator can be trained
-        step by step, else 1.
+        step by step, else 1. Steps make fixed numbers of passes: an estimator that stops by
+        itself (``tol`` or ``early_stopping``) is trained in one go, unless `max_epochs` is set.
     aggregation : {"soft", "hard"}, default="soft"
         Mean of the models' probabilities, or majority of their votes. Both weight models
-        by their rows, and ask about a class only those that saw it.
+        by their rows, and ask about a class only those that saw it. Nets that predict scores
+        instead of probabilities can only vote.
     max_epochs : int, default=None
         Passes over a shard's rows, slices already corrected for: the steps together do
         the work of so many epochs. None takes the net's own ``max_epochs``, and the
@@ -156,7 +165,7 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         return vote.mean(self._combined(X, vote.count))
 
     def _of_net(self, chain, proba):
-        return self._counted(of_shard(proba, len(chain.classes)))
+        return self._counted(proba, len(chain.classes))
 
     def _of_model(self, chain, model, X):
         """Probabilities or votes of one model for the classes of its shard."""
@@ -165,20 +174,25 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
             known = np.arange(len(chain.classes)) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
-        return self._counted(of_shard(model.predict_proba(X), len(chain.classes)))
+        return self._counted(as_columns(model.predict_proba(X)), len(chain.classes))
 
-    def _counted(self, proba):
-        return hard_votes(proba) if self.aggregation == "hard" else proba
+    def _counted(self, proba, n_known):
+        return (
+            hard_votes(proba, n_known) if self.aggregation == "hard" else of_shard(proba, n_known)
+        )
 
     def _check_steps(self):
         super()._check_steps()
-        nets = () if self.estimator is None else find_nets(self.estimator)
+        nets = () if self.estimator is None else list(find_nets(self.estimator))
         if any(getattr(net, "criterion__weight", None) is not None for net in nets):
-            raise ValueError(
-                "criterion__weight weights classes by their number, and SisaClassifier numbers "
-                "the classes of each shard anew: a shard that lacks a class would weight others. "
-                "Leave it at None, or use RetrainClassifier."
-            )
+            raise self._goes_by_numbers("criterion__weight")
+        for net in nets:
+            if isinstance(net, NeuralNetBinaryClassifier) and net.threshold != 0.5:
+                raise ValueError(
+                    f"threshold={net.threshold} is for one net, and SisaClassifier takes a vote "
+                    "of several. Leave it at 0.5, and set one for the vote by scikit-learn's "
+                    f"FixedThresholdClassifier(SisaClassifier(...), threshold={net.threshold})."
+                )
         soft = self.estimator is not None and self.aggregation == "soft"
         if soft and not hasattr(self.estimator, "predict_proba"):
             raise ValueError(
@@ -187,6 +201,30 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
                 "aggregation='hard' to count votes. (StackingClassifier has it once its "
                 "final_estimator is named.)"
             )
+
+    def _goes_by_numbers(self, name):
+        return ValueError(
+            f"{name} has an entry for each class by its number, and SisaClassifier numbers the "
+            "classes of each shard anew: a shard that lacks a class would give others its entry. "
+            "Leave the setting out (None), or use RetrainClassifier."
+        )
+
+    def _check_template(self, template, rows):
+        classes = np.unique(rows.y)
+        n_outputs = None
+        if is_net(template):
+            n_outputs = check_class_outputs(
+                template,
+                rows.X,
+                len(classes),
+                owner=type(self).__name__,
+                probabilities=self._adds_up,
+            )
+        if len(classes) > 2:
+            for name in class_settings(self.estimator, {n_outputs, len(classes)}):
+                raise self._goes_by_numbers(name)
+        # of two, a shard has both, numbered alike, or nothing to weigh
+        self._check_class_numbers(self.estimator, classes, {n_outputs or len(classes)})
 
     def _default_estimator(self, rows, classes, size):
         net = default_classifier(n_features=rows.X[0].size, n_outputs=len(classes), n_rows=size)
@@ -206,6 +244,7 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
         regressor, pipelines included.
     n_shards : int, default=3
     n_slices : int or "auto", default="auto"
+        "auto" takes 1 for an estimator that stops by itself, unless `max_epochs` is set.
     aggregation : {"mean", "median"}, default="mean"
         Of the models' predictions; the mean weights models by their rows.
     max_epochs : int, default=None

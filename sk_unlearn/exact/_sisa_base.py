@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from sk_unlearn.exact._chain import Plan, plan_steps
 from sk_unlearn.exact._ensemble import BaseEnsemble, Placement
@@ -86,23 +85,29 @@ class BaseSisa(BaseEnsemble):
 
     def _check_steps(self):
         """Refuse slices where the estimator cannot be trained step by step."""
-        if self.n_slices in ("auto", 1) or self._goes_in_steps():
-            return
-        raise ValueError(
-            f"n_slices={self.n_slices} needs an estimator that can be trained step by step, a "
-            f"skorch net or one with partial_fit; {type(self.estimator).__name__} is neither. "
-            "Set n_slices=1: each shard is then trained in one go."
-        )
+        self._check_steps_of("n_slices", self.n_slices)
 
     def _fit_rows(self, rows):
         n_slices = self.n_slices
         if n_slices == "auto":
-            n_slices = _AUTO_SLICES if self._goes_in_steps() else 1
-        template = None if self.estimator is None else prepare(clone(self.estimator))
+            # in steps the number of passes is fixed: only who asks for one gives a rule up
+            fixed = self.max_epochs is not None or self._stopping_rule() is None
+            n_slices = _AUTO_SLICES if fixed and self._goes_in_steps() else 1
+        template = None if self.estimator is None else self._template(self.estimator)
+        if template is not None:
+            self._check_template(template, rows)
         alone = self._reason_alone(template, rows)
         inside = template is not None and contains_net(template)
         self._setup_ = Setup(template, n_slices, alone, inside)
         super()._fit_rows(rows)
+
+    @property
+    def _adds_up(self):
+        """Whether probabilities of the models are averaged."""
+        return self._classification and self.aggregation == "soft"
+
+    def _check_template(self, template, rows):
+        """Refuse a prepared estimator whose answers could not be combined."""
 
     def _reason_alone(self, template, rows):
         """Why shards are not trained side by side, judged without looking at what rows hold."""
@@ -170,8 +175,10 @@ class BaseSisa(BaseEnsemble):
             known = classes
             if encoded and classes is not None:
                 known = np.arange(len(classes))
-            return PartialFitLearner(estimator, known), y, recipe, alone
-        return FitLearner(seeded(estimator, seed)), y, recipe, alone
+            learner = PartialFitLearner(estimator, known, probabilities=self._adds_up)
+            return learner, y, recipe, alone
+        learner = FitLearner(seeded(estimator, seed), probabilities=self._adds_up)
+        return learner, y, recipe, alone
 
     def _collect(self, rows):
         self._set_classes(rows.y)

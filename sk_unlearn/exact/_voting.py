@@ -95,18 +95,20 @@ def _as_tensor(proba):
     return torch.from_numpy(np.ascontiguousarray(proba))
 
 
-def hard_votes(proba):
+def hard_votes(scores, n_known):
     """One for the likeliest class of a model (the first, of equals), zero for the others.
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_known)
+    scores : ndarray of shape (n_rows, n_outputs)
+    n_known : int
+        Classes of the shard, which are the first outputs.
 
     Returns
     -------
     votes : ndarray of shape (n_rows, n_known)
     """
-    return np.eye(proba.shape[1])[proba.argmax(axis=1)]
+    return np.eye(n_known)[scores[:, :n_known].argmax(axis=1)]
 
 
 def of_shard(proba, n_known):

@@ -2,6 +2,7 @@
 
 from sk_unlearn.nets._adapter import rowwise_model, weight_decay, with_parameters
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
+from sk_unlearn.nets._class_numbers import class_settings
 from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
 from sk_unlearn.nets._density import DensityNet, default_density, score_samples_each
 from sk_unlearn.nets._differentiable import check_differentiable
@@ -14,7 +15,9 @@ from sk_unlearn.nets._inspect import (
 )
 from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
+from sk_unlearn.nets._outputs import as_columns, as_probabilities, check_class_outputs
 from sk_unlearn.nets._predict import (
+    predict_class_proba,
     predict_columns,
     predict_proba,
     predict_proba_each,
@@ -31,6 +34,11 @@ from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
 from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
 from sk_unlearn.nets._train import fit_net, training_by
 from sk_unlearn.nets._transport import pack_nets, unpack_nets
+from sk_unlearn.nets._validation_rows import (
+    check_brought_data,
+    check_disjoint,
+    drop_idle_splits,
+)
 
 __all__ = [
     "MLP",
@@ -41,15 +49,22 @@ __all__ = [
     "TensorBatches",
     "TrainedNets",
     "TrainingSetup",
+    "as_columns",
+    "as_probabilities",
     "as_tensor",
     "can_stack",
     "carries_training",
+    "check_brought_data",
+    "check_class_outputs",
     "check_differentiable",
+    "check_disjoint",
     "check_trainable",
+    "class_settings",
     "contains_net",
     "default_classifier",
     "default_density",
     "default_regressor",
+    "drop_idle_splits",
     "find_nets",
     "fit_net",
     "fit_net_once",
@@ -60,6 +75,7 @@ __all__ = [
     "net_state",
     "pack_nets",
     "pin_split",
+    "predict_class_proba",
     "predict_columns",
     "predict_proba",
     "predict_proba_each",

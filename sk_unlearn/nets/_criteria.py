@@ -3,7 +3,12 @@
 import copy
 
 import torch
-from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from skorch import (
+    NeuralNet,
+    NeuralNetBinaryClassifier,
+    NeuralNetClassifier,
+    NeuralNetRegressor,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,16 +16,20 @@ from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import bare_module
 
 __all__ = [
+    "ELEMENTWISE",
+    "as_read",
     "class_weight_scale",
     "is_elementwise",
+    "is_own",
     "links",
+    "reads_labels",
     "row_loss",
     "wants_labels",
     "weighs_classes",
 ]
 
 _LABELS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
-_ELEMENTWISE = (
+ELEMENTWISE = (
     nn.BCELoss,
     nn.BCEWithLogitsLoss,
     nn.HuberLoss,
@@ -41,7 +50,40 @@ def wants_labels(criterion):
 
 def is_elementwise(criterion):
     """Whether a criterion compares outputs and targets of equal shape, one by one."""
-    return isinstance(criterion, _ELEMENTWISE)
+    return isinstance(criterion, ELEMENTWISE) and not is_own(criterion)
+
+
+def is_own(criterion):
+    """Whether a criterion (class or instance) computes what a user wrote.
+
+    A class of the user's may derive from one of torch's and compute something else.
+    """
+    kind = criterion if isinstance(criterion, type) else type(criterion)
+    forward = getattr(kind, "forward", None)
+    return not getattr(forward, "__module__", "").startswith("torch.nn")
+
+
+def reads_labels(net):
+    """Whether integers among a net's targets stay integers, before its outputs are known.
+
+    A loss of the user's own gets what plain skorch hands it; see :func:`as_read`.
+    """
+    criterion = bare_module(getattr(net, "criterion_", net.criterion))
+    if is_own(criterion):
+        return not isinstance(net, (NeuralNetBinaryClassifier, NeuralNetRegressor))
+    return wants_labels(criterion)
+
+
+def as_read(criterion, output, y):
+    """Targets in the type that a loss of the user's own reads.
+
+    Class numbers stay integers where there is an output a class. One output a row is compared
+    with a number, as binary cross-entropy does, and so are the targets of regressors, which have
+    two dimensions here.
+    """
+    if not is_own(criterion) or y.is_floating_point() or (y.ndim == 1 and output[:1].numel() > 1):
+        return y
+    return y.to(output.dtype)
 
 
 def links(net):
@@ -73,7 +115,8 @@ def links(net):
     if isinstance(criterion, nn.BCEWithLogitsLoss):
         return column, lambda output: _two_columns(torch.sigmoid(column(output)))
     if isinstance(criterion, nn.BCELoss):
-        return (lambda output: _logit(column(output))), lambda output: _two_columns(column(output))
+        scores = column if is_own(criterion) else lambda output: _logit(column(output))
+        return scores, lambda output: _two_columns(column(output))
     return column, column
 
 
@@ -131,7 +174,8 @@ def row_loss(net):
         If the loss of a batch is not a mean of smooth losses of its rows.
     """
     criterion = _checked_criterion(net)
-    if isinstance(criterion, (nn.NLLLoss, nn.CrossEntropyLoss)):
+    own = is_own(criterion)
+    if isinstance(criterion, (nn.NLLLoss, nn.CrossEntropyLoss)) and not own:
         smoothing = getattr(criterion, "label_smoothing", 0.0)
         weight = None if criterion.weight is None else criterion.weight.detach().clone()
 
@@ -140,7 +184,7 @@ def row_loss(net):
                 scores, y, weight=weight, reduction="none", label_smoothing=smoothing
             )
 
-    elif isinstance(criterion, nn.BCELoss):
+    elif isinstance(criterion, nn.BCELoss) and not own:
         logits = nn.BCEWithLogitsLoss(weight=criterion.weight, reduction="none")
 
         def elements(scores, y):
@@ -152,6 +196,7 @@ def row_loss(net):
         shaped = not wants_labels(criterion)
 
         def elements(scores, y):
+            y = as_read(criterion, scores, y)
             if shaped and y.shape != scores.shape and y.numel() == scores.numel():
                 y = y.reshape(scores.shape)
             return per_row(scores, y)
@@ -174,9 +219,8 @@ def row_loss(net):
 def weighs_classes(net):
     """Whether the criterion divides by the weights of a batch instead of its size."""
     criterion = _criterion(net)
-    return (
-        isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)) and criterion.weight is not None
-    )
+    by_weights = isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)) and not is_own(criterion)
+    return by_weights and criterion.weight is not None
 
 
 def class_weight_scale(net, y):

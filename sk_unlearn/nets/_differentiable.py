@@ -111,7 +111,7 @@ def _named_errors(net, X):
         module, criterion = bare_module(net.module_), bare_module(net.criterion_)
         raise UnsupportedNetError(
             f"A trial of {type(net).__name__} with {type(module).__name__} and "
-            f"{type(criterion).__name__} on rows of shape {tuple(X.shape)} failed: {error} "
+            f"{type(criterion).__name__} on rows of shape {tuple(X.shape)} failed: {error}. "
             "Check that the module's sizes (module__n_features, module__n_outputs) fit the "
             "data, and use a twice differentiable criterion such as CrossEntropyLoss or MSELoss."
         ) from error

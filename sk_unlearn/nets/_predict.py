@@ -1,16 +1,17 @@
 """Forward passes of a trained net over an array, without skorch's iterator."""
 
 import numpy as np
+from skorch import NeuralNetBinaryClassifier
 from skorch.utils import to_numpy
-from torch import nn
 
 from sk_unlearn.nets._batches import as_tensor, is_array
-from sk_unlearn.nets._criteria import first_output, links, wants_labels
+from sk_unlearn.nets._criteria import first_output, reads_labels
 from sk_unlearn.nets._forward import ForwardPass, Reader, in_chunks
-from sk_unlearn.nets._inspect import bare_module
+from sk_unlearn.nets._outputs import as_probabilities, proba_link, proba_pass, softmax_of_logits
 from sk_unlearn.nets._spared import spared_net
 
 __all__ = [
+    "predict_class_proba",
     "predict_columns",
     "predict_proba",
     "predict_proba_each",
@@ -38,8 +39,7 @@ def to_tensors(net, X, y=None):
     read = Reader.of(net)
     X = read(X)
     if y is not None:
-        labels = wants_labels(bare_module(net.criterion_))
-        y = as_tensor(y, dtype=read.dtype, keep_integers=labels).to(read.device)
+        y = as_tensor(y, dtype=read.dtype, keep_integers=reads_labels(net)).to(read.device)
     return X, y
 
 
@@ -83,14 +83,39 @@ def predict_proba(net, X, *, verify=None, chunk_size=None):
     -------
     proba : ndarray of shape (n, K), or of the shape of the output
     """
-    return _forward(net, X, _proba_link(net), chunk_size, verify)
+    return _forward(net, X, None, chunk_size, verify)
+
+
+def predict_class_proba(net, X, *, verify=None, chunk_size=None):
+    """:func:`predict_proba` of a classifier, refused where it gives no probabilities.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+    X : array-like of shape (n, ...)
+    verify, chunk_size : optional
+        As those of :func:`predict_proba`.
+
+    Returns
+    -------
+    proba : ndarray of shape (n, K)
+        In [0, 1]; rows sum to one.
+
+    Raises
+    ------
+    UnsupportedNetError
+        If the net predicts scores.
+    """
+    proba = predict_proba(net, X, verify=verify, chunk_size=chunk_size)
+    return proba if softmax_of_logits(net) else as_probabilities(proba, type(net).__name__)
 
 
 def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
     """Likeliest of some outputs of a trained net, the first of equals.
 
     Logits are compared as they are: their softmax would not change the order, but for
-    numbers next to each other, which it may make equal.
+    numbers next to each other, which it may make equal. Of two classes a binary classifier
+    of skorch says the second above its ``threshold``.
 
     Parameters
     ----------
@@ -106,12 +131,14 @@ def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
     positions : ndarray of shape (n,), int64
         In ``columns``.
     """
-    auto = not (net.predict_nonlinearity is None or callable(net.predict_nonlinearity))
-    logits = auto and isinstance(bare_module(net.criterion_), nn.CrossEntropyLoss)
-    step = ForwardPass(net, first_output if logits else _proba_link(net))
+    logits = softmax_of_logits(net)
+    step = ForwardPass(net, first_output) if logits else proba_pass(net)
+    threshold = getattr(net, "threshold", 0.5) if len(columns) == 2 else 0.5
 
     def likeliest(outputs):
         (output,) = outputs
+        if threshold != 0.5 and isinstance(net, NeuralNetBinaryClassifier):
+            return (output[:, 1] > threshold).astype(np.int64)
         return (output if len(columns) == output.shape[1] else output[:, columns]).argmax(axis=1)
 
     return in_chunks([step], X, likeliest, verify=verify, chunk_size=chunk_size)
@@ -134,28 +161,20 @@ def predict_proba_each(nets, X, combine, *, verify=None, chunk_size=None):
     -------
     combined : ndarray of shape (n, ...)
     """
-    passes = [ForwardPass(net, _proba_link(net)) for net in nets]
+    passes = [proba_pass(net) for net in nets]
     return in_chunks(passes, X, combine, verify=verify, chunk_size=chunk_size)
-
-
-def _proba_link(net):
-    nonlinearity = net.predict_nonlinearity
-    if nonlinearity is None:
-        return first_output
-    if callable(nonlinearity):
-        return lambda output: nonlinearity(first_output(output))
-    return links(net)[1]
 
 
 def _forward(net, X, link, chunk_size, verify=None):
     if not is_array(X):
         net.check_is_fitted()
         net, judge = spared_net(net)
+        link = proba_link(net) if link is None else link
         parts = [to_numpy(link(output)) for output in net.forward_iter(X)]
         if judge is not None:
             judge()
         return np.concatenate(parts)
-    step = ForwardPass(net, link)
+    step = proba_pass(net) if link is None else ForwardPass(net, link)
     return in_chunks([step], X, _first, verify=verify, chunk_size=chunk_size)
 
 

@@ -1,13 +1,13 @@
 """Swap skorch's row-by-row data path for tensors, on clones and where nothing is lost."""
 
 import torch
-from skorch import NeuralNet, NeuralNetClassifier
+from skorch import NeuralNet
 from skorch.callbacks import PrintLog
 from skorch.dataset import Dataset
 from torch.utils.data import DataLoader
 
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches
-from sk_unlearn.nets._criteria import wants_labels
+from sk_unlearn.nets._criteria import reads_labels
 from sk_unlearn.nets._inspect import (
     ModuleCopies,
     check_trainable,
@@ -99,7 +99,7 @@ def _swap_data_path(net, module):
     options = {
         "dtype": net_dtype(module),
         "device": net.device if _on_accelerator(net) else None,
-        "float_target": not _reads_class_labels(net),
+        "float_target": not reads_labels(net),
         "keep_integers": embeds(module),
     }
     net.set_params(
@@ -112,14 +112,6 @@ def _swap_data_path(net, module):
 
 def _on_accelerator(net):
     return net.device is not None and torch.device(net.device).type != "cpu"
-
-
-def _reads_class_labels(net):
-    """Whether integer targets stay integers, judged by the criterion, else by the net."""
-    kind = net.criterion if isinstance(net.criterion, type) else type(net.criterion)
-    if not kind.__module__.startswith("torch.nn"):
-        return isinstance(net, NeuralNetClassifier)
-    return wants_labels(kind)
 
 
 def _copy_instance(net):

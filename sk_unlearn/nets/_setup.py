@@ -15,6 +15,7 @@ from sk_unlearn.nets._batches import ArrayDataset
 from sk_unlearn.nets._inspect import bare_module
 from sk_unlearn.nets._lean import lean_modes, restore_modes
 from sk_unlearn.nets._target import match_target
+from sk_unlearn.nets._validation_rows import check_brought_data
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["TrainingSetup"]
@@ -30,7 +31,8 @@ class TrainingSetup(Callback):
     Raises
     ------
     UnsupportedNetError
-        From ``net.fit``, before the first step.
+        From ``net.fit``, before the first step; also where validation data from elsewhere
+        repeats rows to train on.
 
     Warns
     -----
@@ -60,13 +62,21 @@ class TrainingSetup(Callback):
 
 
 def _match_datasets(net, *datasets):
-    for dataset in datasets:
-        while isinstance(dataset, Subset):
-            dataset = dataset.dataset
+    roots = list(map(_root, datasets))
+    train, valid = roots
+    if valid is not None and valid is not train and hasattr(train, "X"):
+        check_brought_data(net, train.X, train.y, datasets[1])
+    for dataset in roots:
         if isinstance(dataset, ArrayDataset) and dataset.tensors is not None:
             X, y = dataset.tensors
             if y is not None and len(y):
                 dataset.tensors = (X, match_target(net, X, y))
+
+
+def _root(dataset):
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset
 
 
 def _check_batch_of_one(net, dataset):

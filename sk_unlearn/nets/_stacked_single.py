@@ -90,15 +90,26 @@ def _go_on(net, state, seed):
             f"{type(net).__name__} has several modules, criteria or optimizers, so it cannot "
             "start from a state. Train it from a seed."
         )
-    restore_state(net, state)
     schedule = Schedule(net)
     for i, (name, callback) in enumerate(net.callbacks_):
         if callback is schedule.policy:
             net.callbacks_[i] = (name, _GoneOn(schedule, schedule.clock(state)))
+    net.callbacks_.append(("sk_unlearn_restored", _Restored(state)))
     if seed is None:
         torch.set_rng_state(state.rng)
     else:
         torch.manual_seed(seed)
+
+
+class _Restored(Callback):
+    """Writes the state where training begins, after callbacks that build modules anew."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def on_train_begin(self, net, **kwargs):
+        restore_state(net, self.state)
+        self.state = None
 
 
 class _GoneOn(Callback):

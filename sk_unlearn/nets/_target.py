@@ -4,8 +4,9 @@ import torch
 from skorch import NeuralNetClassifier
 
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets._criteria import is_elementwise, wants_labels
+from sk_unlearn.nets._criteria import ELEMENTWISE, as_read, is_elementwise, wants_labels
 from sk_unlearn.nets._inspect import bare_module
+from sk_unlearn.nets._outputs import check_outputs, too_narrow
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["check_width", "match_target"]
@@ -17,7 +18,8 @@ def match_target(net, X, y):
     Elementwise losses broadcast a target of shape (n,) against an output of shape (n, 1)
     to (n, n) and train on nonsense without an error. Where only axes of length one differ
     the target is reshaped; any other difference is refused. Class labels beyond the number
-    of outputs are refused too.
+    of outputs are refused too, and outputs from which a classifier could predict no class.
+    Class numbers become what a loss of the user's own reads.
 
     Parameters
     ----------
@@ -41,9 +43,16 @@ def match_target(net, X, y):
     criterion = bare_module(net.criterion_)
     if wants_labels(criterion):
         check_width(net, output, y)
+        check_outputs(net, output)
         return y
-    if isinstance(net, NeuralNetClassifier) and not is_elementwise(criterion):
-        return y
+    y = as_read(criterion, output, y)
+    if not isinstance(net, NeuralNetClassifier) or isinstance(criterion, ELEMENTWISE):
+        y = _reshaped(net, criterion, output, y)
+    check_outputs(net, output)
+    return y
+
+
+def _reshaped(net, criterion, output, y):
     shape = (len(y), *output.shape[1:])
     if y.shape == shape:
         return y
@@ -77,11 +86,7 @@ def check_width(net, output, y):
         return
     largest, ignored = int(y.max()), getattr(net.criterion_, "ignore_index", -100)
     if largest >= output.shape[1] and largest != ignored:
-        raise UnsupportedNetError(
-            f"The module of {type(net).__name__} has {output.shape[1]} outputs and y has "
-            f"{largest + 1} classes. Give it one output a class, for example "
-            f"module__n_outputs={largest + 1}."
-        )
+        raise too_narrow(net, output.shape[1], largest + 1)
 
 
 def _squeezed(shape):

@@ -131,5 +131,5 @@ def test_loose_tolerance_still_compensates(rows):
 def test_criterion_rows_that_are_training_rows_are_refused(rows):
     X, y = rows[0].astype(np.float32), rows[1].astype(np.int64)
     overlapping = net(train_split=predefined_split(Dataset(X[:30], y[:30])))
-    with pytest.raises(ValueError, match="is its training data"):
+    with pytest.raises(ValueError, match="30 of the 30 validation rows"):
         PumaClassifier(overlapping).fit(X, y)

@@ -147,7 +147,7 @@ def test_training_data_as_criterion_is_refused(ridge):
 
     net = ridge.frozen.estimator
     net.train_split = predefined_split(Dataset(ridge.X, ridge.y.reshape(-1, 1)))
-    with pytest.raises(ValueError, match="is its training data"):
+    with pytest.raises(ValueError, match="validation rows that the train_split"):
         PumaRegressor(ridge.frozen).fit(ridge.X, ridge.y)
 
 

@@ -106,7 +106,7 @@ def test_hard_votes_of_nets_are_labels(kind):
 
 def test_meta_estimators_pass_as_often_as_what_they_wrap():
     inner = SGDClassifier(loss="log_loss", random_state=0)
-    sliced = SisaClassifier(OneVsRestClassifier(inner), n_shards=1, random_state=0)
+    sliced = SisaClassifier(OneVsRestClassifier(inner), n_shards=1, n_slices=5, random_state=0)
     clf = sliced.fit(X, Y)
     assert sum(step.epochs for step in clf._chains_[0].steps) > 100
 

@@ -86,8 +86,8 @@ def test_without_a_split_every_row_trains():
 @pytest.mark.parametrize(
     "dataset",
     [
-        Dataset(X[:9].astype(np.float64), np.array(["a", "b", "c"] * 3)),
-        Subset(Dataset(X[:12], np.array(["a", "b", "c"] * 4)), np.arange(9)),
+        Dataset(X[:9].astype(np.float64) + 1, np.array(["a", "b", "c"] * 3)),
+        Subset(Dataset(X[:12] + 1, np.array(["a", "b", "c"] * 4)), np.arange(9)),
     ],
 )
 def test_external_rows_are_returned_and_encoded(dataset):
@@ -99,7 +99,7 @@ def test_external_rows_are_returned_and_encoded(dataset):
     _, rows, valid, (Xv, yv) = pin_split(net, X, Y, encode=encode)
     np.testing.assert_array_equal(rows, np.arange(N))
     assert valid is None
-    np.testing.assert_allclose(Xv, X[:9])
+    np.testing.assert_allclose(Xv, X[:9] + 1)
     np.testing.assert_array_equal(yv, [0, 1, 2] * 3)
     assert isinstance(net.train_split.external, ArrayDataset)
     train(net)

@@ -1,0 +1,130 @@
+"""Settings of a net that go by the number of a class, such as the weights of classes."""
+
+import inspect
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from sk_unlearn.nets._inspect import bare_module, find_nets
+from sk_unlearn.utils._seeding import isolated_rng
+
+__all__ = ["class_settings"]
+
+_OURS = ("skorch", "sk_unlearn", "torch")
+_DEPTH = 4
+
+
+def class_settings(estimator, sizes):
+    """Names of settings with one entry a class in the nets of an estimator.
+
+    Looked for where losses and callbacks of users keep them: the criterion as it is built,
+    callbacks that are not skorch's, ``predict_nonlinearity``, and vectors of real numbers
+    that the module is given. What is learned is none: it is learned anew.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Anything that holds nets. Left untouched, and so are all random generators.
+    sizes : collection of int
+        Numbers of classes, or of outputs.
+
+    Returns
+    -------
+    names : list of str
+        As ``criterion__weight``; empty where nothing has so many entries.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from sk_unlearn.nets import MLP
+    >>> from sk_unlearn.nets._class_numbers import class_settings
+    >>> net = NeuralNetClassifier(MLP, criterion=torch.nn.CrossEntropyLoss)
+    >>> class_settings(net.set_params(criterion__weight=torch.ones(3)), {3})
+    ['criterion__weight']
+    """
+    sizes = {size for size in sizes if size and size > 1}
+    found = {}
+    for net in find_nets(estimator) if sizes else ():
+        for name, value in _candidates(net):
+            if _has_entries(value, sizes, _DEPTH):
+                found[name] = None
+    return list(found)
+
+
+def _candidates(net):
+    given = net.get_params_for("criterion")
+    yield from ((f"criterion__{name}", value) for name, value in given.items())
+    for name, value in _held(_criterion(net, given)):
+        yield f"criterion__{name}", value
+    for name, value in net.get_params_for("module").items():
+        values = value.detach().cpu().numpy() if torch.is_tensor(value) else value
+        if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "f":
+            yield f"module__{name}", value
+    callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
+    for item in callbacks:
+        name, callback = item if isinstance(item, tuple) else (None, item)
+        if not isinstance(callback, type) and not _is_ours(callback):
+            for key, value in _held(callback):
+                yield f"callbacks__{name or type(callback).__name__}__{key}", value
+    if callable(net.predict_nonlinearity):
+        yield "predict_nonlinearity", net.predict_nonlinearity
+
+
+def _criterion(net, given):
+    """The criterion as skorch builds it."""
+    if isinstance(net.criterion, nn.Module) and not given:
+        return bare_module(net.criterion)
+    kind = net.criterion if callable(net.criterion) else None
+    if isinstance(net.criterion, nn.Module):
+        kind = type(net.criterion)
+    try:
+        with isolated_rng(0):
+            return kind(**given)
+    except Exception:  # training will say so
+        return None
+
+
+def _is_ours(value):
+    return type(value).__module__.partition(".")[0] in _OURS
+
+
+def _held(value):
+    """What an object keeps, by name."""
+    if isinstance(value, nn.Module):
+        kept = {**value._buffers, **value._modules}
+        kept |= {k: v for k, v in value._parameters.items() if v is None or not v.requires_grad}
+        kept |= {k: v for k, v in vars(value).items() if k not in _MODULE_NAMES}
+    elif isinstance(value, partial):
+        kept = {**dict(enumerate(value.args)), **value.keywords, "func": value.func}
+    elif inspect.isfunction(value):
+        seen = inspect.getclosurevars(value)
+        kept = {**seen.nonlocals, **seen.globals}
+    else:
+        kept = vars(value) if hasattr(value, "__dict__") else {}
+    return list(kept.items())
+
+
+_MODULE_NAMES = frozenset(vars(nn.Module()))
+
+
+def _has_entries(value, sizes, depth):
+    """Whether a value, or something it keeps, has an entry for each of so many classes."""
+    if torch.is_tensor(value) or isinstance(value, np.ndarray):
+        return not sizes.isdisjoint(value.shape)
+    if isinstance(value, (list, tuple)):
+        return len(value) in sizes and all(map(_is_entry, value))
+    if isinstance(value, dict):
+        return len(value) in sizes and all(map(_is_entry, value.values()))
+    if depth == 0 or value is None or isinstance(value, (type, str, bytes, int, float)):
+        return False
+    if inspect.ismodule(value) or inspect.isbuiltin(value):
+        return False
+    return any(_has_entries(kept, sizes, depth - 1) for _, kept in _held(value))
+
+
+def _is_entry(value):
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number or torch.is_tensor(value) or isinstance(value, np.ndarray)
