@@ -1,7 +1,5 @@
 """The last step: trained, and brought to where it is without some rows."""
 
-import warnings
-
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -12,6 +10,7 @@ from sk_unlearn.pipeline._steps import step_params
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, root_seed
+from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["fit_last", "forget_last", "last_cost", "weakest"]
 
@@ -68,7 +67,7 @@ def forget_last(pipe, fitted, retained, hit):
     how, X = _way(pipe, fitted, retained, hit)
     done = {} if fitted is None else dict(fitted.done)
     if how == "anew":
-        _warn_full_retrain(pipe, hit, stacklevel=7)
+        _warn_full_retrain(pipe, hit)
         cost = _full_cost(last, hit)
         last = fit_last(_unadopted(pipe), fitted.X, retained)
         return last, Removal(cost, {"steps": {**done, name: "trained anew"}})
@@ -90,7 +89,7 @@ def last_cost(pipe, fitted, retained, hit):
     """Predict the :class:`ForgetCost` of :func:`forget_last`."""
     last = pipe.steps[-1][1]
     if _way(pipe, fitted, retained, hit)[0] == "anew":
-        _warn_full_retrain(pipe, hit, stacklevel=7)
+        _warn_full_retrain(pipe, hit)
         return _full_cost(last, hit)
     return last._removal_cost(last._rows_, hit)
 
@@ -211,7 +210,7 @@ def _advice(change):
     )
 
 
-def _warn_full_retrain(pipe, hit, *, stacklevel):
+def _warn_full_retrain(pipe, hit):
     last, kind = pipe.steps[-1][1], type(pipe.steps[-1][1]).__name__
     if last.guarantee.kind == "approximate":
         message = (
@@ -228,4 +227,4 @@ def _warn_full_retrain(pipe, hit, *, stacklevel):
         )
     else:
         return
-    warnings.warn(message, FullRetrainWarning, stacklevel=stacklevel)
+    warn_user(message, FullRetrainWarning)
