@@ -6,7 +6,6 @@ how to train, how to forget, and what forgetting would cost.
 """
 
 import time
-import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from sk_unlearn.utils._sklearn import HasMethods, fit_context, num_samples
 from sk_unlearn.utils._tags import ForgetTags
 from sk_unlearn.utils._threads import reproducible_threads
 from sk_unlearn.utils._transaction import on_snapshot, transaction
+from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BaseForgetEstimator", "Removal"]
 
@@ -324,7 +324,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         )
         draft.receipts_ = ledger.add(receipt, rows, hit)
         for message in removal.advice:
-            warnings.warn(message, RetrainAdvisedWarning, stacklevel=3)
+            warn_user(message, RetrainAdvisedWarning)
         return draft
 
     def _without(self, hit, X=None):

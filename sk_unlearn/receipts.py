@@ -61,13 +61,25 @@ class ForgetCost:
         Work in gradient passes over all rows of the last state ("ge"): one epoch of
         training is one. NaN where training is not by gradient.
     share_of_retrain : float
-        Work as a share of a full retrain on the retained rows. NaN where unknown.
+        Work as a share of a full retrain on the retained rows. NaN where unknown. On a receipt
+        of an approximate method it is counted, pass by pass, while the work is done; before,
+        it is what is expected.
+    share_low, share_high : float
+        What ``share_of_retrain`` may turn out to be. Both are equal to it on receipts, and
+        before a request to methods that know their work.
     """
 
     n_forgotten: int
     rows_retrained: int
     gradient_passes: float
     share_of_retrain: float
+    share_low: float | None = None
+    share_high: float | None = None
+
+    def __post_init__(self):
+        for name in ("share_low", "share_high"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.share_of_retrain)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,13 @@
 
 import torch
 
-from sk_unlearn.functional import losses_and_gradient, row_losses
+from sk_unlearn.functional import (
+    BACKWARD,
+    FORWARD,
+    count_passes,
+    losses_and_gradient,
+    row_losses,
+)
 
 __all__ = ["HeldOutLoss", "UserCriterion"]
 
@@ -63,6 +69,7 @@ class UserCriterion:
                     "module's parameters differentiably; its result has no gradient. Avoid "
                     ".item(), .detach(), NumPy and argmax inside it."
                 )
+            count_passes(len(self.y), BACKWARD)
             parts = torch.autograd.grad(value, list(active.values()), allow_unused=True)
         filled = {
             name: torch.zeros_like(active[name]) if part is None else part
@@ -71,6 +78,7 @@ class UserCriterion:
         return float(value.detach()), self.model.flatten(filled).detach()
 
     def _call(self):
+        count_passes(len(self.y), FORWARD)
         value = self.function(self.model.module, self.X, self.y)
         if not isinstance(value, torch.Tensor) or value.ndim > 0 or not torch.isfinite(value):
             raise ValueError(

@@ -142,6 +142,10 @@ class CurvatureSystem:
         tol = self.settings.tol if tol is None else tol
         return self.space.solve(b, tol=tol, max_products=self.settings.max_products)
 
+    def limited(self, max_products):
+        """The system with fewer products in a solve."""
+        return replace(self, settings=replace(self.settings, max_products=max_products))
+
     def guess_dot(self, a, b):
         """Inner product of a with a first approximation to the solution for b."""
         return self.space.guess_dot(a, b)

@@ -3,6 +3,7 @@
 import os
 from abc import abstractmethod
 from copy import deepcopy
+from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sk_unlearn.approximate._advice import held_out_advice
 from sk_unlearn.approximate._net_rows import NetRows, RowBatch
 from sk_unlearn.approximate._row_store import StoredRows
 from sk_unlearn.base import BaseForgetEstimator, Removal
@@ -28,6 +30,7 @@ from sk_unlearn.nets import (
     prepare,
     show_progress,
     to_tensors,
+    validation_readers,
 )
 from sk_unlearn.nets._adapter import rebuilt_net
 from sk_unlearn.nets._inspect import keeps_integers
@@ -92,6 +95,11 @@ class BaseNetForget(BaseForgetEstimator):
     @property
     def _n_trained(self):
         return int(np.count_nonzero(self._trained_))
+
+    @property
+    def _n_epochs(self):
+        """Gradient passes of the training over its rows."""
+        return max(1, self._n_epochs_)
 
     def _check_training_data(self, X, y):
         inner = self._inner_estimator()
@@ -160,7 +168,10 @@ class BaseNetForget(BaseForgetEstimator):
             net = fit_net_once(self.memory, net, rows.X, y, seed=self._seed_)
         self.estimator_ = net
         self._external_ = external
+        self._validation_readers_ = () if held_out is None else validation_readers(net)
         self._trained_ = np.isin(np.arange(len(rows)), train)
+        # epochs of the training, which may have stopped early; an adopted net may have none
+        self._n_epochs_ = len(getattr(net, "history", None) or ()) or net.max_epochs
         # the objective keeps this divisor, so that requests in turn add up to one request
         self._n_objective_ = len(train)
         # a class-weighted mean divides by the sum of the weights: numbers that stay fixed too
@@ -208,12 +219,37 @@ class BaseNetForget(BaseForgetEstimator):
         batch = self._batch(net, leaving) if len(leaving) else None
         self._trained_ = drop_rows(self._trained_, hit)
         self._leave_classes(rows.y[hit], retained)
+        acted_through = self._acted_through()  # what this request weighs, it weighs without them
         params, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
         if batch is not None:
             params, removal = self._remove(net, retained, batch, leaving.position, len(hit))
+        n_held_out = len(hit) - len(leaving)
+        if n_held_out:
+            removal = self._with_held_out(removal, n_held_out, len(hit), acted_through)
         # a fresh net: moments, history and callbacks of training saw the rows that left
         self.estimator_ = _unpinned(rebuilt_net(net, params, classes=self._columns_))
         return removal
+
+    def _acted_through(self):
+        """Where the rows that were held out of training acted on the model."""
+        return self._validation_readers_
+
+    def _with_held_out(self, removal, n_held_out, n_hit, acted):
+        """The removal with a word on the rows that training did not train on."""
+        held_out = {
+            "n_rows": n_held_out,
+            "acted_through": list(acted),
+            "influence_left": bool(acted),
+        }
+        solver = {**(removal.solver or {"steps": []}), "held_out": held_out}
+        more = held_out_advice(
+            n_held_out, n_hit, self._validation_readers_, retrain=self._retrain_class
+        )
+        return replace(removal, solver=solver, advice=removal.advice + more)
+
+    @property
+    def _retrain_class(self):
+        return "RetrainClassifier" if self._classification else "RetrainRegressor"
 
     def _leave_classes(self, leaving, retained):
         """Drop the classes of the labels that leave, if no row has them any more."""

@@ -27,7 +27,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     Guarantee: approximate. How well it forgot has to be measured. Cost: one curvature
     solve on ``n_curvature_rows`` rows, or three where harm has to be compensated, and one
     forward pass over all retained rows in the first request; "l2" adds a forward-mode
-    pass over them. Each time that damping is raised adds as many solves.
+    pass over them. Each time that damping is raised adds as many solves, within half the work
+    of a retrain.
 
     Parameters
     ----------
@@ -55,13 +56,15 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         linear along the step.
     n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
-        Rows are drawn with probability proportional to their own curvature, weighted
-        so that the expectation is the curvature of all.
+        Where a retrain is cheap fewer are taken, but 128 at least, so that a request takes half
+        the work of one at most; all means all. Rows are drawn with probability proportional to
+        their own curvature, weighted so that the expectation is the curvature of all.
     tol : float, default=0.1
         Relative residual to which the solves are carried, at most 0.5. What is
         compensated is as accurate as this.
     max_products : int, default=100
-        Products with the curvature in one solve, at most.
+        Products with the curvature in one solve, at most. Fewer, but at least 5, where a
+        request would take more than half the work of a retrain.
     n_steps : int, default=1
         Parts into which the request is split, with a new expansion for each.
     params : str or list of str, default=None
@@ -109,8 +112,9 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     -----
     RetrainAdvisedWarning
         If the step is too long, damping had to be raised more than fivefold, the criterion
-        changed otherwise than predicted, the harm could not be compensated or a solve did not
-        converge.
+        changed otherwise than predicted, the harm could not be compensated, a solve did not
+        converge, or rows leave that were held out of training and acted through early stopping
+        or the like.
 
     See Also
     --------

@@ -1,6 +1,5 @@
 """PUMA on a net: which rows play which part, and one request from start to end."""
 
-import warnings
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -13,6 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sk_unlearn.approximate._advice import advice
+from sk_unlearn.approximate._budget import (
+    A_DENSE_ROW,
+    Budget,
+    affordable_rows,
+    most_work,
+    row_cost,
+)
 from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
 from sk_unlearn.approximate._curvature_system import (
@@ -26,10 +32,10 @@ from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import StepSettings
-from sk_unlearn.approximate._trusted_step import looked_at, trusted_step
+from sk_unlearn.approximate._trusted_step import trusted_step
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import RemovalFailedError
-from sk_unlearn.functional import rows_per_chunk
+from sk_unlearn.functional import measured_work, rows_per_chunk
 from sk_unlearn.nets import (
     rowwise_model,
     to_tensors,
@@ -41,10 +47,9 @@ from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
 from sk_unlearn.utils._transaction import on_snapshot
+from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BasePuma"]
-
-_PREVIEW_PRODUCTS = 2  # of a solve, for forget_cost: as the default settings need
 
 
 class BasePuma(BaseNetForget):
@@ -168,9 +173,7 @@ class BasePuma(BaseNetForget):
                 criterion = HeldOutLoss(objective.model, *batch, objective.chunk_size)
             slopes, solved = influences_on(criterion, objective, cache, told._solver_settings())
         if not solved.converged:
-            warnings.warn(
-                f"influences are inaccurate: {solved.message}", ConvergenceWarning, stacklevel=3
-            )
+            warn_user(f"influences are inaccurate: {solved.message}", ConvergenceWarning)
         return -slopes / self._n_objective_
 
     def __getstate__(self):
@@ -187,6 +190,15 @@ class BasePuma(BaseNetForget):
 
     def _remove(self, net, retained, leaving, position, n_hit):
         """Move the parameters: as many steps as the request is split into."""
+        with measured_work() as work:
+            budget = Budget(work, most_work(self._n_epochs, self._n_trained))
+            params, reports = self._move(net, retained, leaving, position, budget)
+        passes = work.row_passes / (self._n_trained + len(leaving))
+        share = work.row_passes / (self._n_epochs * self._n_trained)
+        solver = {"steps": [report.to_dict() for report in reports]}
+        return params, Removal(ForgetCost(n_hit, 0, passes, share), solver, self._advise(reports))
+
+    def _move(self, net, retained, leaving, position, budget):
         cache, reports = self._known_curvature(retained), []
         objective = self._objective(net, retained, cache)
         criterion, params = self._criterion(net, objective), objective.model.parameters()
@@ -197,53 +209,67 @@ class BasePuma(BaseNetForget):
         step = StepSettings(**{name: getattr(self, name) for name in names})
         parts = _consecutive(len(leaving), self.n_steps)
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
+        start, before = 0, budget.spent
         for part in self._progress(parts):
-            later = leaving.part(slice(part.stop, None))
+            if part.start < start:  # went in a step before
+                continue
+            taken = budget.spent - before
+            if start and not budget.allows(taken):
+                part = slice(start, len(leaving))  # all others at once
+            before, start = budget.spent, part.stop
+            budget.begin()
+            later = leaving.part(slice(start, None))
             system, cache = build_system(objective, params, cache, settings, later)
+            system = system.limited(budget.products(settings.n_sampled, settings.max_products))
             candidates = partial(self._candidates, cache)
-            params, report = trusted_step(
-                objective, params, leaving.part(part), system, criterion, step, candidates
+            allowed = system.closed_form or budget.allows_compensation(
+                settings.n_sampled, self._row_cost
             )
+            params, report = trusted_step(
+                objective,
+                params,
+                leaving.part(part),
+                system,
+                criterion,
+                step if allowed else replace(step, compensation=None),
+                candidates,
+                budget,
+            )
+            if step.compensation and not allowed:
+                report = replace(report, compensated=False)
             reports.append(report)
         if cache.kept is not None:
             moved = cache.kept.moved + sum(report.step_ratio for report in reports)
             cache = replace(cache, kept=replace(cache.kept, moved=moved))
         at_once = None if self.chunk_size else (objective.chunk_size, objective.most_kept)
         self._curvature_cache_ = replace(cache, rows_at_once=at_once)
-        n_looks = sum(len(r.attempts) for r in reports if r.nonlinearity is not None)
-        n_seen = len(looked_at(objective)) if n_looks else 0
-        cost = self._cost(
-            [n_products for report in reports for n_products in report.attempts],
-            n_hit,
-            len(leaving),
-            n_measured=sum(len(report.attempts) * report.n_forgotten for report in reports),
-            n_looked_at=n_looks * n_seen,
-        )
-        solver = {"steps": [report.to_dict() for report in reports]}
-        return params, Removal(cost, solver, self._advise(reports))
+        compensated = any(report.n_weighted for report in reports)
+        self._n_compensated_ = vars(self).get("_n_compensated_", 0) + compensated
+        return params, reports
 
     def _removal_cost(self, rows, hit):
         n_leaving = int(self._trained_[hit].sum())
         if n_leaving == 0:
             return ForgetCost(len(hit), 0, 0.0, 0.0)
-        n_steps, n_solves = min(self.n_steps, n_leaving), 1 + 2 * (self.compensation is not None)
-        products = [n_solves * _PREVIEW_PRODUCTS] * n_steps
-        return self._cost(products, len(hit), n_leaving, gone=n_leaving)
-
-    def _cost(self, products, n_hit, n_leaving, gone=0, **counts):
-        n_trained = self._n_trained - gone
+        n_trained = self._n_trained - n_leaving
         n_sampled = self._n_sampled(n_trained)
-        n_candidates = {None: 0, "l1": n_sampled, "l2": len(self._trained_) - gone}
+        cache = getattr(self, "_curvature_cache_", None)
+        sized = n_sampled >= n_trained or (cache is not None and cache.curvature is not None)
+        module, limit = self.estimator_.module_, most_work(self._n_epochs, n_trained)
         return puma_cost(
-            products,
-            n_hit=n_hit,
+            n_hit=len(hit),
             n_leaving=n_leaving,
             n_trained=n_trained,
             n_held_out=len(self._trained_) - self._n_trained,
             n_sampled=n_sampled,
-            n_candidates=n_candidates[self.compensation],
-            max_epochs=self.estimator_.max_epochs,
-            **counts,
+            n_sized=0 if sized else len(self._trained_) - len(hit),
+            n_parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
+            n_epochs=self._n_epochs,
+            limit=limit,
+            dense=self._row_cost == A_DENSE_ROW,
+            compensates=self.compensation is not None,
+            adapts=self.adaptive_damping,
+            n_steps=min(self.n_steps, n_leaving),
         )
 
     def _n_sampled(self, n_trained):
@@ -251,10 +277,24 @@ class BasePuma(BaseNetForget):
         if wanted is None:
             return n_trained
         n_rows = wanted if isinstance(wanted, Integral) else int(wanted * n_trained)
-        return min(max(n_rows, 1), n_trained)
+        affordable = affordable_rows(
+            most_work(self._n_epochs, n_trained) / self.n_steps, self._row_cost
+        )
+        return min(max(n_rows, 1), n_trained, affordable)
+
+    @property
+    def _row_cost(self):
+        n_scores = len(self._class_counts_) if self._classification else self._rows_.y[:1].size
+        return row_cost(self.estimator_.module_, n_scores)
+
+    def _acted_through(self):
+        n_requests = vars(self).get("_n_compensated_", 0)
+        requests = "request" if n_requests == 1 else "requests"
+        own = (f"the criterion of compensation in {n_requests} earlier {requests}",)
+        return super()._acted_through() + (own if n_requests else ())
 
     def _advise(self, reports):
-        messages = advice(reports)
+        messages = advice(reports, retrain=self._retrain_class)
         if self.compensation is not None and reports[0].criterion is None:
             messages += (
                 "No rows were held out, so the harm of the removal could be neither compensated "

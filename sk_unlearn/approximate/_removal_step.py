@@ -16,7 +16,7 @@ from sk_unlearn.functional import (
     weighted_gradient,
 )
 
-__all__ = ["StepReport", "StepSettings", "removal_step"]
+__all__ = ["Measurement", "StepReport", "StepSettings", "removal_step"]
 
 
 # Of a step, in norms of the parameters. A longer one, far outside of any expansion, would
@@ -48,6 +48,8 @@ class StepReport:
         Predicted change of the criterion by plain removal; None without a criterion.
     n_weighted : int
         Retained rows that carry compensation.
+    compensated : bool
+        False where the work of a request left none for compensation.
     unmet : float
         Share of the damage that the weights could not compensate.
     step_ratio : float
@@ -57,11 +59,17 @@ class StepReport:
     criterion_change_predicted : float or None
         To first order.
     forget_loss_before, forget_loss : float
+    forget_loss_predicted : float
+        To first order, by the first attempt.
     nonlinearity : float or None
         How far the scores are from moving in a straight line, as a share of how far they would
         move in one; None where that was not looked at.
     damping_factor : float
         By which damping, weight decay included, was raised so that the step is straight enough.
+    shortened : float
+        Share of the last attempt that was taken; below 1 where another attempt was not made.
+    stopped : str or None
+        Why no further attempt was made although the step was not straight enough.
     attempts : tuple of int
         Products of each attempt; there are several where damping was raised.
     """
@@ -77,8 +85,12 @@ class StepReport:
     criterion_change_predicted: float | None
     forget_loss_before: float
     forget_loss: float
+    forget_loss_predicted: float
     nonlinearity: float | None = None
     damping_factor: float = 1.0
+    compensated: bool = True
+    shortened: float = 1.0
+    stopped: str | None = None
     attempts: tuple = ()
 
     @property
@@ -158,6 +170,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         damage = None if slope is None else float(slope.double() @ step.double())
         reweighing = _Reweighing(damage)
     _check_step(step, removed, solves[-1])
+    promised = float(gradient.double() @ step.double()) / len(leaving)
     length = float(step.norm() / model.flatten(params).norm())
     if length > MAX_LENGTH:
         step = step * (MAX_LENGTH / length)
@@ -177,6 +190,7 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         criterion_change_predicted=None if slope is None else float(slope @ step),
         forget_loss_before=float(losses.double().mean()),
         forget_loss=float(losses_after.double().mean()),
+        forget_loss_predicted=float(losses.double().mean()) + promised,
     )
     return moved, report
 
@@ -186,11 +200,11 @@ def _measurement(objective, leaving, system, criterion):
         joint = RowBatch(criterion.X, criterion.y).join(leaving)
         if len(joint) <= min(objective.chunk_size, objective.most_kept):
             return _HeadMeasurement(objective, system, joint, len(criterion.y))
-    return _Measurement(objective, leaving, criterion)
+    return Measurement(objective, leaving, criterion)
 
 
 @dataclass(frozen=True)
-class _Measurement:
+class Measurement:
     """Losses of the leaving rows and the criterion, before a step with the gradients of both."""
 
     objective: Objective

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral
@@ -20,6 +19,7 @@ from sk_unlearn.nets import contains_net, drop_idle_splits, is_net, prepare
 from sk_unlearn.nets._stacked_steps import RestingSteps
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import drop_rows
+from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BaseEnsemble", "Placement"]
 
@@ -252,11 +252,11 @@ class BaseEnsemble(BaseExact):
                 before.remove()
             self._store_.sweep(_saved(self._chains_))
         except OSError as error:
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__} could not remove checkpoints that are no longer used, "
                 f"and that may have been computed from forgotten rows: {error}. Remove them from "
                 f"{self._recipe_['checkpoints']}; the next fit or forget tries again.",
-                stacklevel=4,
+                UserWarning,
             )
 
     def _discard(self):

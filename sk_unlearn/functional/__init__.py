@@ -19,9 +19,14 @@ from ._nystrom import NystromPreconditioner
 from ._row_sizes import RowSizes, row_sizes, sample_rows
 from ._row_space import RowSpace
 from ._sampled import SampledPreconditioner
+from ._score_curvature import DENSE_SCORES
 from ._solvers import SolverReport, conjugate_gradient
+from ._work import BACKWARD, FORWARD, Work, count_passes, matrix_passes, measured_work
 
 __all__ = [
+    "BACKWARD",
+    "DENSE_SCORES",
+    "FORWARD",
     "EKFACPreconditioner",
     "GaussNewtonOperator",
     "HeadCurvature",
@@ -32,9 +37,13 @@ __all__ = [
     "RowwiseModel",
     "SampledPreconditioner",
     "SolverReport",
+    "Work",
     "conjugate_gradient",
+    "count_passes",
     "directional_derivatives",
     "losses_and_gradient",
+    "matrix_passes",
+    "measured_work",
     "row_losses",
     "row_sizes",
     "rows_per_chunk",

@@ -13,6 +13,7 @@ from ._chunks import check_chunk_size, choose_chunk_size, row_chunks, saved_byte
 from ._linearize import Linearization, check_twice_differentiable, grads, leaves
 from ._model import RowwiseModel
 from ._score_curvature import ScoreCurvature
+from ._work import BACKWARD, count_passes
 
 # Graphs are kept between products while they are smaller than this.
 KEEP_BYTES = 2**30
@@ -20,6 +21,9 @@ KEEP_BYTES = 2**30
 
 class _RowsOperator(ABC):
     """Chunks, weights and kept graphs of a symmetric operator that is a mean over rows."""
+
+    # gradient passes of a product with a kept graph that nothing else counts
+    _uncounted = 0.0
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class _RowsOperator(ABC):
                 if self.keep_graph:
                     self._kept[chunk.start] = recorded
             total += self.model.flatten(self._multiply(recorded, tangents))
+            count_passes(chunk.stop - chunk.start, self._uncounted)
         self.n_products += 1
         return total / self.n_rows
 
@@ -191,6 +196,8 @@ class HessianOperator(_RowsOperator):
     tensor([48.])
     """
 
+    _uncounted = 1.0
+
     def _record(self, chunk: slice) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         inputs = leaves(self.params)
         with torch.enable_grad():
@@ -199,6 +206,7 @@ class HessianOperator(_RowsOperator):
             cotangent = torch.ones_like(losses) if weights is None else weights.to(losses)
             if not losses.requires_grad:
                 return (), tuple(inputs.values())
+            count_passes(len(losses), BACKWARD)
             slope = grads(losses, tuple(inputs.values()), cotangent, create_graph=True)
         return slope, tuple(inputs.values())
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ._chunks import check_chunk_size, row_chunks, rows_per_chunk
 from ._linearize import directional_derivative, grads, leaves
 from ._model import RowwiseModel
+from ._work import BACKWARD, count_passes
 
 
 def checked_chunk_size(
@@ -176,6 +177,7 @@ def _losses_and_gradient(model, params, X, y, weights, chunk_size):
         # As cotangent the weights take the dtype of the losses, whatever the caller's.
         cotangent = torch.ones_like(losses) if weights is None else weights[chunk].to(losses)
         if losses.requires_grad:
+            count_passes(len(losses), BACKWARD)
             pulled = grads(losses, tuple(record.values()), cotangent)
             vector = model.flatten(dict(zip(record, pulled, strict=True)))
             total = vector if total is None else total.add_(vector)

@@ -42,3 +42,12 @@ def add_gram(gram: Tensor, g: Tensor, a: Tensor) -> None:
     for block in row_chunks(g.shape[2], max(1, BLOCK_BYTES // bytes_per_output)):
         gradients = torch.bmm(g[:, :, block].mT, a).flatten(1)
         gram.addmm_(gradients, gradients.T)
+
+
+def gram_flops(g: Tensor, a: Tensor) -> tuple[int, int]:
+    """Numbers that the layer multiplies for a row, and the arithmetic of :func:`add_gram`."""
+    n_columns, n_positions, fan_out = g.shape
+    size = fan_out * a.shape[2]
+    if n_positions == 1:
+        return size, 2 * n_columns**2 * (fan_out + a.shape[2])
+    return size * n_positions, 2 * n_columns * size * (n_columns + n_positions)

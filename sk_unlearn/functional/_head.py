@@ -12,6 +12,7 @@ from ._layers import Layer, find_layers, record_layers
 from ._model import RowwiseModel
 from ._score_curvature import DENSE_SCORES, ScoreCurvature
 from ._solvers import SolverReport
+from ._work import count_flops
 
 # An inverse of this order takes 8 MiB and about as long as a request on a small network.
 MAX_PARAMETERS = 1024
@@ -122,6 +123,8 @@ class HeadCurvature:
         roots = curvature.root().double() / len(X) ** 0.5
         order = _order(model, layers[0], inputs.shape[1]).to(X.device)
         matrix = _gauss_newton(roots, inputs)[order][:, order]
+        n_scores, width = roots.shape[1], inputs.shape[1]
+        _count(len(X) * width**2 * n_scores * (n_scores + 1), len(order))
         matrix.diagonal().add_(ridge.double())
         return cls(layers[0], order, roots, matrix, _inverse(matrix))
 
@@ -148,6 +151,7 @@ class HeadCurvature:
         x : Tensor of shape (d,)
         report : SolverReport
         """
+        _count(4 * len(b) ** 2, len(b))
         exact = b.double()
         scale = float(exact.norm()) or 1.0
         x = self.inverse @ exact
@@ -193,6 +197,7 @@ class HeadCurvature:
         matrix = self.matrix - columns @ columns.T
         rest = replace(self, roots=self.roots[kept], matrix=matrix)
         if columns.shape[1] <= MAX_SHARE * len(self.order):
+            _count(4 * len(self.order) ** 2 * columns.shape[1], len(self.order))
             image = self.inverse @ columns
             core = torch.eye(columns.shape[1]).to(image) - columns.T @ image
             factor, failed = torch.linalg.cholesky_ex(core)
@@ -234,5 +239,10 @@ def _gauss_newton(roots, inputs):
     return total.view(n_scores * width, n_scores * width)
 
 
+def _count(flops, n_parameters):
+    count_flops(2 * flops, n_parameters)  # in double precision, of half the speed
+
+
 def _inverse(matrix):
+    _count(len(matrix) ** 3, len(matrix))
     return torch.cholesky_inverse(torch.linalg.cholesky(matrix))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..exceptions import UnsupportedNetError
 from ._forward_mode import jvp_forward
+from ._work import BACKWARD, FORWARD, count_passes
 
 # What PyTorch raises where an operation lacks a derivative; NotImplementedError is a subclass.
 _NO_DERIVATIVE = RuntimeError
@@ -104,6 +105,7 @@ class Linearization:
         self._pullback: tuple[Tensor, ...] = ()
         self._no_double_backward: Exception | None = None
         if self.value.requires_grad:
+            count_passes(_n_rows(self.value), BACKWARD)
             self._record_pullback()
 
     def _record_pullback(self) -> None:
@@ -131,7 +133,7 @@ class Linearization:
                     raise
                 self._no_double_backward = error
         try:
-            return jvp_forward(self._function, self._params, tangents)
+            return _jvp_forward(self._function, self._params, tangents)
         except _NO_DERIVATIVE as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -146,14 +148,27 @@ class Linearization:
         if not pairs:
             return torch.zeros_like(self.value)
         outputs, cotangents = zip(*pairs, strict=True)
+        count_passes(_n_rows(self.value), FORWARD)
         return grads(outputs, (self._probe,), cotangents, retain_graph=True)[0]
 
     def vjp(self, cotangent: Tensor) -> dict[str, Tensor]:
         """J^T u, as a dictionary like ``params``."""
         if not self.value.requires_grad:
             return {name: torch.zeros_like(param) for name, param in self._params.items()}
+        count_passes(_n_rows(self.value), BACKWARD)
         pulled = grads(self.value, self._inputs, cotangent, retain_graph=True)
         return dict(zip(self._params, pulled, strict=True))
+
+
+def _jvp_forward(function, params, tangents) -> Tensor:
+    """Forward mode; the function counts its own pass, and tangents take up to two more."""
+    derivative = jvp_forward(function, params, tangents)
+    count_passes(_n_rows(derivative), 2 * FORWARD)
+    return derivative
+
+
+def _n_rows(value: Tensor) -> int:
+    return len(value) if value.ndim else 1
 
 
 def directional_derivative(
@@ -169,7 +184,7 @@ def directional_derivative(
         If an operation of the function supports neither.
     """
     try:
-        return jvp_forward(function, params, tangents)
+        return _jvp_forward(function, params, tangents)
     except _NO_DERIVATIVE as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise

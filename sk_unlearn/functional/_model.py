@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ._layout import ParameterLayout
+from ._work import FORWARD, count_passes
 
 
 def identity(output: Tensor) -> Tensor:
@@ -145,7 +146,9 @@ class RowwiseModel:
                 given = params.get(name)
                 # Frozen parameters are detached, or autograd would record their graph for nothing.
                 store[key] = own.detach() if given is None else given
-            return self.scores(self.module(X))
+            scores = self.scores(self.module(X))
+            count_passes(len(X), FORWARD)
+            return scores
         finally:
             for (store, key, _), own in zip(self._places, held, strict=True):
                 store[key] = own

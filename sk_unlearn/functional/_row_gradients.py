@@ -11,6 +11,7 @@ from ._layers import Layer, record_layers
 from ._layout import ParameterLayout
 from ._linearize import grads
 from ._model import RowwiseModel
+from ._work import FORWARD, count_passes
 
 
 def outputs_along(
@@ -30,6 +31,7 @@ def outputs_along(
     -------
     moved : Tensor of shape (n, sum of fan_out)
     """
+    count_passes(len(inputs[0]), FORWARD)
     tangents, moved = layout.unflatten(v), []
     for layer, a in zip(layers, inputs, strict=True):
         weight = tangents[layer.weight].flatten(1)
@@ -55,6 +57,7 @@ def pulled_back(
         As in :func:`outputs_along`.
     cotangents : sequence of Tensor of shape (n, fan_out)
     """
+    count_passes(len(inputs[0]), FORWARD)
     parts = {}
     for layer, a, g in zip(layers, inputs, cotangents, strict=True):
         block = g.T @ a
@@ -116,6 +119,7 @@ class RowGradients:
             losses = model.loss(scores, y)
         if not losses.requires_grad:
             return None
+        count_passes(len(X), FORWARD)
         pulled = grads(losses, outputs, torch.ones_like(losses))
         slopes = [
             layer.outputs(call, part)[:, 0]

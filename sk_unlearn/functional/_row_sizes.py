@@ -12,10 +12,10 @@ from ._chunks import row_chunks
 from ._gradients import checked_chunk_size
 from ._model import RowwiseModel
 from ._sampling import inclusion_probabilities
-from ._score_curvature import ScoreCurvature
+from ._score_curvature import DENSE_SCORES, ScoreCurvature
 
-# Entries of the Hessians that are formed at once. On a CPU they should not leave the cache; on
-# other devices launches should be few.
+# Entries of the Hessians, or of products with them, that are formed at once. On a CPU they should
+# not leave the cache; on other devices launches should be few.
 HESSIAN_NUMBERS, DEVICE_HESSIAN_NUMBERS = 2**20, 2**26
 
 
@@ -47,8 +47,9 @@ def row_sizes(
     With s the scores of a row and l its loss: the trace of the Hessian of l at s, and the
     norm of the gradient of l at s, times one plus the squared norm of the row, or its
     root, where rows are real numbers. For a linear model these are the trace of the row's
-    Gauss-Newton matrix and the norm of its gradient exactly. In a trained net few rows,
-    those it is unsure of, hold most of the total.
+    Gauss-Newton matrix and the norm of its gradient exactly; with more than 32 scores and
+    another loss than cross entropy the trace is an estimate. In a trained net few rows, those
+    it is unsure of, hold most of the total.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def row_sizes(
 
     Notes
     -----
-    Cost: one forward pass, a third of a gradient pass.
+    Cost: one forward pass, a third of a gradient pass, and at most 32 products with the
+    second derivative of the loss: linear in the number of scores.
 
     Examples
     --------
@@ -85,7 +87,8 @@ def row_sizes(
     for chunk in row_chunks(len(X), size):
         with torch.no_grad():
             scores = model.forward(params, X[chunk])
-        block = max(1, numbers // max(1, scores[:1].numel()) ** 2)
+        n_scores = max(1, scores[:1].numel())
+        block = max(1, numbers // (n_scores * min(n_scores, DENSE_SCORES)))
         for part in row_chunks(len(scores), block):
             rows = slice(chunk.start + part.start, chunk.start + part.stop)
             trace, slope = _trace_and_slope(model.loss, scores[part], y[rows])
@@ -100,8 +103,7 @@ def row_sizes(
 def _trace_and_slope(loss, scores, y):
     """Trace of each row's Hessian at its scores, and the squared norm of its gradient there."""
     curvature = ScoreCurvature(loss, scores, y)
-    trace = curvature.dense().diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(0)
-    return trace, curvature.slope.reshape(len(scores), -1).square().sum(dim=1)
+    return curvature.trace(), curvature.slope.reshape(len(scores), -1).square().sum(dim=1)
 
 
 def sample_rows(size: Tensor, n_rows: int, draw: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -18,6 +18,7 @@ from ._row_span import RowSpan
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import DENSE_SCORES, ScoreCurvature
 from ._solvers import SolverReport, conjugate_gradient
+from ._work import FORWARD, count_flops, count_passes
 
 # Products with inner products of rows grow with the square of their number; beyond this
 # many, running a 784-128-10 network on one thread is as fast.
@@ -85,6 +86,7 @@ class RowSpace:
         self._slopes = torch.cat(slopes, dim=2)
         self._slopes_t = self._slopes.mT.contiguous()
         self._grams = [a @ a.T for a in inputs]
+        self._count(2 * len(inputs[0]) ** 2 * sum(a.shape[1] for a in inputs))
         self._known: list[tuple[Tensor, int, Tensor]] = []
         self._sample = n_columns, seed
         self._factorise()
@@ -149,6 +151,7 @@ class RowSpace:
         root = root / len(X) ** 0.5
         outputs = tuple(call.output for call in calls)
         cotangents = root.permute(2, 0, 1).reshape(root.shape[2], *scores.shape)
+        count_passes(len(X) * root.shape[2], FORWARD)
         pulled = pullbacks(scores, outputs, cotangents)
         # one position each, so that the rest of the shape is the layer's outputs
         slopes = [part.flatten(2).transpose(0, 1) for part in pulled]
@@ -229,6 +232,8 @@ class RowSpace:
 
     def _inner(self, u: Tensor) -> Tensor:
         """C C^T u."""
+        n_rows, n_columns, width = self._slopes.shape
+        self._count(2 * n_rows**2 * width + 4 * n_rows * n_columns * width)
         pulled = zip(self._grams, self._pull(u), strict=True)
         # transposed: few columns on the right would take several times as long
         spread = torch.cat([g.T @ gram for gram, g in pulled]).T
@@ -265,6 +270,10 @@ class RowSpace:
         self._gain = column_gain(inner.diagonal(), probabilities, self._damping)
         inner.mul_(self._gain).mul_(self._gain[:, None]).diagonal().add_(self._damping)
         self._sampled, self._factor = inner, torch.linalg.cholesky(inner)
+        self._count(2 * len(inner) ** 2 * self._slopes.shape[2] + len(inner) ** 3 / 3)
+
+    def _count(self, flops: float) -> None:
+        count_flops(flops, self._layout.size)
 
     def drop(self, rows: Tensor) -> RowSpace:
         """The solver without some rows; the divisor n stays.
@@ -295,5 +304,6 @@ class RowSpace:
         rest._gain = self._gain[columns]
         rest._sampled = self._sampled[columns].index_select(1, columns)
         rest._factor = torch.linalg.cholesky(rest._sampled)
+        rest._count(len(columns) ** 3 / 3)
         rest.n_columns = len(columns)
         return rest

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ._chunks import check_chunk_size, choose_chunk_size, row_chunks, saved_bytes
-from ._grams import add_gram, column_gain
+from ._grams import add_gram, column_gain, gram_flops
 from ._layers import find_layers, record_layers
 from ._linearize import Linearization, grads
 from ._model import RowwiseModel
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import ScoreCurvature
+from ._work import BACKWARD, FORWARD, count_flops, count_passes
 
 # Memory of the explicit gradients of rows by all parameters outside linear and convolution layers.
 REST_BYTES = 2**29
@@ -214,16 +215,22 @@ class SampledPreconditioner:
     def _gram(self, X: Tensor) -> Tensor:
         """C C^T of the unweighted sampled columns, layer by layer."""
         gram = self._root.new_zeros(self.n_columns, self.n_columns)
+        multiplied, flops = 0, self.n_columns**3 / 3  # the factor of the gram
         scores, record, calls = record_layers(self.model, self.params, X, self._layers)
         outputs = tuple(call.output for call in calls)
         if outputs:
             parts = self._output_gradients(scores, outputs)
             for layer, call, part in zip(self._layers, calls, parts, strict=True):
-                a = layer.inputs(call)[self._row_of]
-                add_gram(gram, layer.outputs(call, part), a)
+                a, g = layer.inputs(call)[self._row_of], layer.outputs(call, part)
+                add_gram(gram, g, a)
+                in_rows, in_gram = gram_flops(g, a)
+                multiplied, flops = multiplied + in_rows, flops + in_gram
         if self._rest:
             pulled = self._row_gradients(X, [record[name] for name in self._rest], record)
             gram.addmm_(pulled, pulled.T)
+            multiplied += pulled.shape[1]
+            flops += 2 * self.n_columns * pulled.numel()
+        count_flops(flops, multiplied)
         return gram
 
     def _output_gradients(self, scores: Tensor, outputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -232,6 +239,7 @@ class SampledPreconditioner:
         for k in self._column_of.unique():
             mine = (self._column_of == k).nonzero()[:, 0]
             cotangent = self._root[:, :, k].reshape(scores.shape)
+            count_passes(len(scores), FORWARD)
             pulled = grads(scores, outputs, cotangent, retain_graph=True)
             for part, gradient in zip(parts, pulled, strict=True):
                 part[mine] = gradient[self._row_of[mine]]
@@ -245,6 +253,7 @@ class SampledPreconditioner:
                 scores = self.model.forward(record, X[row : row + 1])
             for column in (self._row_of == row).nonzero()[:, 0]:
                 cotangent = self._root[row, :, self._column_of[column]].reshape(scores.shape)
+                count_passes(1, BACKWARD)
                 parts = grads(scores, inputs, cotangent, retain_graph=True)
                 pulled[column] = torch.cat([part.reshape(-1) for part in parts])
         return pulled

@@ -17,6 +17,10 @@ DENSE_SCORES = 32
 ROOT_COLUMNS = 8
 # Products by which the size of a Hessian is judged.
 SIZE_PROBES = 3
+# Products that the trace of a Hessian is estimated from beyond ``DENSE_SCORES``.
+TRACE_PROBES = 16
+# A product may differ by this share from that of the softmax's Hessian and still be one.
+SAME_PRODUCT = 1e-3
 
 
 class ScoreCurvature:
@@ -76,13 +80,64 @@ class ScoreCurvature:
             return torch.zeros_like(direction)
         return grads(self._slope, (self._scores,), direction, retain_graph=True)[0].detach()
 
+    def trace(self) -> Tensor:
+        """Trace of each row's Hessian, of shape (n,), at least zero.
+
+        Exact for up to ``DENSE_SCORES`` scores, and for any number where the Hessian is that of
+        a softmax, c (diag(p) - p p^T), as of cross entropy with or without label smoothing and
+        class weights. Else estimated from products with ``TRACE_PROBES`` random directions (half
+        of it is the standard deviation for a Hessian of rank one, less for others).
+
+        Notes
+        -----
+        Cost: a number of products that does not grow with the scores, each linear in them.
+        """
+        if self.n_scores <= DENSE_SCORES:
+            return self.dense().diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(0)
+        probes = self._random_directions(TRACE_PROBES)
+        first = self.product(probes[0].expand_as(self._scores)).flatten(1)
+        scale = self._softmax_scale(probes[0].flatten(), first)
+        if scale is not None:
+            p = self._probabilities()
+            return scale.clamp_min(0) * (p * (1 - p)).sum(dim=1)
+        total = first @ probes[0].flatten()
+        for probe in probes[1:]:
+            total += self.product(probe.expand_as(self._scores)).flatten(1) @ probe.flatten()
+        return (total / TRACE_PROBES).clamp_min(0)
+
+    def _softmax_scale(self, probe: Tensor, image: Tensor) -> Tensor | None:
+        """Factor c of each row if the Hessian is c (diag(p) - p p^T), told by one random product.
+
+        Two matrices that agree on a random direction are the same, but for chance zero.
+        """
+        if self._scores.ndim != 2:
+            return None
+        p = self._probabilities()
+        expected = p * (probe - (p @ probe)[:, None])
+        scale = (image * expected).sum(dim=1) / expected.square().sum(dim=1).clamp_min(
+            torch.finfo(p.dtype).tiny
+        )
+        # what is left of a row whose scores are saturated is rounding
+        rounding = 16 * torch.finfo(p.dtype).eps * float(probe.abs().max())
+        rounding = rounding * (1 + self._scores.detach().abs().amax(dim=1))
+        rounding = rounding * scale.abs().clamp_min(1)
+        missed = (image - scale[:, None] * expected).norm(dim=1)
+        same = missed <= SAME_PRODUCT * image.norm(dim=1) + rounding
+        return scale if bool(same.all()) else None
+
+    def _probabilities(self) -> Tensor:
+        return torch.softmax(self._scores.detach(), dim=1)
+
+    def _random_directions(self, n_directions: int) -> Tensor:
+        # fixed, so that a row is judged alike in whatever batch it comes
+        generator = torch.Generator().manual_seed(0)
+        shape = (n_directions, *self._scores.shape[1:])
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(self._scores)
+
     def probed_size(self) -> Tensor:
         """Norm of each row's Hessian, roughly: of its products with a few random directions."""
-        generator = torch.Generator().manual_seed(0)
-        shape = (SIZE_PROBES, *self._scores.shape[1:])
-        probes = torch.randn(shape, generator=generator, dtype=torch.float64).to(self._scores)
         total = 0
-        for probe in probes:
+        for probe in self._random_directions(SIZE_PROBES):
             image = self.product(probe.expand_as(self._scores)).reshape(len(self._scores), -1)
             total = total + image.square().sum(dim=1)
         return total.sqrt()

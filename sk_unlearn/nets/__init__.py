@@ -28,7 +28,12 @@ from sk_unlearn.nets._prepare import prepare
 from sk_unlearn.nets._progress import show_progress
 from sk_unlearn.nets._resume import net_state, resume_training
 from sk_unlearn.nets._setup import TrainingSetup
-from sk_unlearn.nets._split import PinnedSplit, held_out_rows, pin_split
+from sk_unlearn.nets._split import (
+    PinnedSplit,
+    held_out_rows,
+    pin_split,
+    validation_readers,
+)
 from sk_unlearn.nets._stacked import TrainedNets, can_stack, train_nets, train_states
 from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
 from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
@@ -94,6 +99,7 @@ __all__ = [
     "train_states",
     "training_by",
     "unpack_nets",
+    "validation_readers",
     "weight_decay",
     "with_parameters",
 ]

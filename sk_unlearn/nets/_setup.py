@@ -1,7 +1,6 @@
 """What a prepared net does when its training starts."""
 
 import copy
-import warnings
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -17,6 +16,7 @@ from sk_unlearn.nets._lean import lean_modes, restore_modes
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.nets._validation_rows import check_brought_data
 from sk_unlearn.utils._seeding import isolated_rng
+from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["TrainingSetup"]
 
@@ -133,12 +133,11 @@ def _warn_diverged(net):
         if value.is_floating_point() and not torch.isfinite(value).all()
     ]
     if bad:
-        warnings.warn(
+        warn_user(
             f"The training of {type(net).__name__} diverged: {bad[0]} of its "
             f"{type(module).__name__} is not finite, and predictions will not be either. Scale "
             "the data (StandardScaler) or lower the learning rate (lr).",
             ConvergenceWarning,
-            stacklevel=2,
         )
 
 

@@ -1,7 +1,7 @@
 """Which rows a net's internal split holds out, asked once and then fixed."""
 
 import numpy as np
-from skorch import NeuralNet
+from skorch import NeuralNet, callbacks
 from skorch.dataset import Dataset
 from skorch.utils import data_from_dataset, to_numpy
 from torch.utils.data import Subset
@@ -9,7 +9,7 @@ from torch.utils.data import Subset
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.utils._seeding import isolated_rng
 
-__all__ = ["PinnedSplit", "held_out_rows", "pin_split"]
+__all__ = ["PinnedSplit", "held_out_rows", "pin_split", "validation_readers"]
 
 
 class PinnedSplit:
@@ -131,6 +131,47 @@ def held_out_rows(net, X, y):
             "train_split=None, or through an estimator of this package."
         )
     return first[:3]
+
+
+def validation_readers(net):
+    """Where the rows that a net's split holds out decide something in its training.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Trained, with rows held out.
+
+    Returns
+    -------
+    readers : tuple of str
+        Callbacks that stop, schedule or choose by losses or scores of held-out rows, and those
+        of the user's own, of which nothing is known.
+    """
+    found = [_reader(callback) for _, callback in getattr(net, "callbacks_", ())]
+    return tuple(dict.fromkeys(each for each in found if each))
+
+
+def _reader(callback):
+    name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
+    if isinstance(monitor, str) and monitor.startswith("train"):
+        return None
+    if isinstance(callback, callbacks.EarlyStopping):
+        return f"early stopping ({name} by {_said(monitor)})"
+    if isinstance(callback, callbacks.LRScheduler):
+        policy = getattr(callback, "policy_", callback.policy)
+        policy = getattr(policy, "__name__", str(policy))
+        by_score = policy == "ReduceLROnPlateau"
+        return f"the learning-rate schedule ({policy} by {_said(monitor)})" if by_score else None
+    if isinstance(callback, callbacks.Checkpoint):
+        chosen = callback.load_best and monitor is not None
+        return f"the choice of the epoch ({name} by {_said(monitor)})" if chosen else None
+    if type(callback).__module__.split(".")[0] in ("skorch", "sk_unlearn"):
+        return None
+    return f"{name}, a callback that may read them"
+
+
+def _said(monitor):
+    return monitor if isinstance(monitor, str) else "a function of its own"
 
 
 def _ask(net, X, y):

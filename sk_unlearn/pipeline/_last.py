@@ -1,7 +1,5 @@
 """The last step: trained, and brought to where it is without some rows."""
 
-import warnings
-
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -14,6 +12,7 @@ from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._containers import is_frame
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, root_seed
+from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["fit_last", "forget_last", "last_cost", "weakest"]
 
@@ -71,7 +70,7 @@ def forget_last(pipe, fitted, retained, hit):
     how, X = _way(pipe, fitted, retained, hit)
     done = {} if fitted is None else dict(fitted.done)
     if how == "anew":
-        _warn_full_retrain(pipe, hit, stacklevel=7)
+        _warn_full_retrain(pipe, hit)
         cost = _full_cost(last, hit)
         trained = fit_last(pipe, told(last), fitted.X, retained)
         follow(trained, last)
@@ -94,7 +93,7 @@ def last_cost(pipe, fitted, retained, hit):
     """Predict the :class:`ForgetCost` of :func:`forget_last`."""
     last = pipe.steps[-1][1]
     if _way(pipe, fitted, retained, hit)[0] == "anew":
-        _warn_full_retrain(pipe, hit, stacklevel=7)
+        _warn_full_retrain(pipe, hit)
         return _full_cost(last, hit)
     return last._as_told()._removal_cost(last._rows_, hit)
 
@@ -204,7 +203,7 @@ def _advice(change):
     )
 
 
-def _warn_full_retrain(pipe, hit, *, stacklevel):
+def _warn_full_retrain(pipe, hit):
     last, kind = pipe.steps[-1][1], type(pipe.steps[-1][1]).__name__
     if last.guarantee.kind == "approximate":
         message = (
@@ -221,4 +220,4 @@ def _warn_full_retrain(pipe, hit, *, stacklevel):
         )
     else:
         return
-    warnings.warn(message, FullRetrainWarning, stacklevel=stacklevel)
+    warn_user(message, FullRetrainWarning)

@@ -16,9 +16,9 @@ from sk_unlearn.approximate._curvature_system import (
     build_system,
 )
 from sk_unlearn.approximate._removal_step import (
+    Measurement,
     StepSettings,
     _HeadMeasurement,
-    _Measurement,
     _measurement,
     removal_step,
 )
@@ -128,7 +128,7 @@ def test_rows_measured_together_measure_as_they_do_apart(objective, bias):
     criterion = HeldOutLoss(model, objective.rows.X[:5] + 1, objective.rows.y[:5], 100)
     leaving, system = objective.rows.take([7, 8, 9]), built(linear, objective.rows.take([]))
     together = _measurement(linear, leaving, system, criterion)
-    apart = _Measurement(linear, leaving, criterion)
+    apart = Measurement(linear, leaving, criterion)
     assert isinstance(together, _HeadMeasurement)
     params = model.parameters()
     for found, expected in zip(together.before(params), apart.before(params), strict=True):
@@ -143,9 +143,9 @@ def test_rows_measured_together_measure_as_they_do_apart(objective, bias):
         assert np.abs(np.asarray(expected) - np.asarray(unmoved)).min() > 1e-3
     # too many rows for one pass, no criterion, or one of the user's: apart
     few = replace(linear, chunk_size=7)
-    assert isinstance(_measurement(few, leaving, system, criterion), _Measurement)
-    assert isinstance(_measurement(linear, leaving, system, None), _Measurement)
-    assert _Measurement(linear, leaving, None).after(params, step)[1] is None
+    assert isinstance(_measurement(few, leaving, system, criterion), Measurement)
+    assert isinstance(_measurement(linear, leaving, system, None), Measurement)
+    assert Measurement(linear, leaving, None).after(params, step)[1] is None
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 6])

@@ -21,11 +21,10 @@ from sk_unlearn.approximate._curvature_system import (
     _ParameterSpace,
     build_system,
 )
-from sk_unlearn.approximate._puma_cost import puma_cost
 from sk_unlearn.approximate._removal_step import StepSettings, removal_step
 from sk_unlearn.approximate._trusted_step import MAX_NONLINEARITY, _nonlinearity, trusted_step
 from sk_unlearn.exceptions import RetrainAdvisedWarning
-from sk_unlearn.functional import RowSpace, RowwiseModel
+from sk_unlearn.functional import RowSpace, RowwiseModel, measured_work
 
 N_ROWS, DAMPING = 40, 0.01
 
@@ -165,6 +164,7 @@ def test_rows_that_do_not_move_do_not_hold_back():
 
 def test_short_steps_are_not_looked_at(curved, monkeypatch):
     monkeypatch.setattr(_trusted_step, "MAX_NONLINEARITY", 1e-300)
+    monkeypatch.setattr(_trusted_step, "LEAST_RISE", -1)
     params, leaving, system = (
         curved.model.parameters(),
         curved.rows.take([0, 1]),
@@ -180,6 +180,39 @@ def test_short_steps_are_not_looked_at(curved, monkeypatch):
         assert len(report.attempts) == (_trusted_step.MOST_ATTEMPTS if looked else 1)
 
 
+def test_no_attempt_where_more_damping_removes_nothing(curved, monkeypatch):
+    """However bent the net: the step would only get shorter. What was solved for is shortened."""
+    monkeypatch.setattr(_trusted_step, "MAX_NONLINEARITY", 1e-12)
+    monkeypatch.setattr(_trusted_step, "_powers", lambda too_long: 4)
+    params, leaving, system = (
+        curved.model.parameters(),
+        curved.rows.take([0, 1]),
+        system_of(curved),
+    )
+    settings = StepSettings(adaptive_damping=True)
+    moved, report = trusted_step(curved, params, leaving, system, None, settings)
+    assert report.stopped == "more of it removes nothing more"
+    assert 1 < len(report.attempts) < _trusted_step.MOST_ATTEMPTS
+    risen = report.forget_loss - report.forget_loss_before
+    assert abs(risen) <= _trusted_step.LEAST_RISE * report.forget_loss_before
+    # what was promised is the first attempt's
+    first = removal_step(curved, params, leaving, system, None, settings)[1]
+    assert report.forget_loss_predicted == first.forget_loss_predicted
+    assert first.forget_loss_predicted > first.forget_loss_before
+    losses = curved.model.row_losses(moved, leaving.X, leaving.y)
+    assert report.forget_loss == pytest.approx(float(losses.mean()))
+
+
+def test_what_is_promised_is_the_derivative(linear):
+    params, leaving = linear.model.parameters(), linear.rows.take([0, 1, 2])
+    settings = StepSettings(eta=1e-4)
+    report = removal_step(linear, params, leaving, system_of(linear, 1e-9), None, settings)[1]
+    rise = report.forget_loss - report.forget_loss_before
+    assert report.forget_loss_predicted - report.forget_loss_before == pytest.approx(
+        rise, rel=1e-2
+    )
+
+
 def test_advice_says_what_damping_did(curved):
     params, leaving, system = (
         curved.model.parameters(),
@@ -191,18 +224,29 @@ def test_advice_says_what_damping_did(curved):
     report = replace(report, step_ratio=0.05, nonlinearity=0.2)
     assert not advice([report, replace(report, damping_factor=10**0.5)])
     (message,) = advice([report, replace(report, damping_factor=10.0)])
-    assert "raised by a factor of 10 for a step along which" in message
-    (message,) = advice([report, replace(report, damping_factor=1e5, nonlinearity=0.5)])
+    assert "damping had to be raised 10-fold" in message
+    bent = replace(report, damping_factor=1e5, stopped="it was late", shortened=0.25)
+    (message,) = advice([report, bent])
     assert "not nearly linear" in message
+    assert "25% of it was taken, since it was late" in message
 
 
-def test_all_attempts_are_on_the_bill():
-    counts = {"n_hit": 2, "n_leaving": 2, "n_trained": 98, "n_held_out": 10, "n_sampled": 20}
-    counts |= {"n_candidates": 5, "max_epochs": 10}
-    once = puma_cost([3], **counts).gradient_passes
-    twice = puma_cost([3, 4], **counts, n_measured=4, n_looked_at=2 * 30).gradient_passes
-    added = 2 * 4 * 20 + 5 / 3 * (2 + 10) + 5 + 60
-    assert twice - once == pytest.approx(added / 100)
+def test_all_attempts_are_on_the_bill(curved):
+    params, leaving, system = (
+        curved.model.parameters(),
+        curved.rows.take([0, 1]),
+        system_of(curved),
+    )
+    done = {}
+    for eta in (1.0, 30.0):
+        settings = StepSettings(eta=eta, adaptive_damping=True)
+        with measured_work() as work:
+            report = trusted_step(curved, params, leaving, system, None, settings)[1]
+        done[len(report.attempts)] = work.row_passes
+    (few, once), (many, often) = sorted(done.items())
+    assert few < many
+    # each measures the rows that leave, and looks at all rows three times forward
+    assert often - once > (many - few) * (2 + N_ROWS)
 
 
 def test_fixed_damping_is_what_was_asked_for(curved):

@@ -274,7 +274,7 @@ class Listener(Callback):
         Listener(),
         ("mine", Listener),
     ],
-    ids=repr,
+    ids=["stopping", "schedule", "schedule by class", "unknown", "named"],
 )
 def test_rows_are_held_out_for_what_may_read_them(callback):
     split = ValidSplit(3, stratified=True)

@@ -97,3 +97,106 @@ def test_hessians_are_formed_in_blocks_of_any_size(make, monkeypatch, n_numbers)
     monkeypatch.setattr(_row_sizes, "HESSIAN_NUMBERS", n_numbers)
     for found, whole in zip(row_sizes(*rows, chunk_size=5), expected, strict=True):
         torch.testing.assert_close(found, whole)
+
+
+MANY = 80
+
+
+def smooth(scores, y):
+    return torch.nn.functional.cross_entropy(
+        scores,
+        y,
+        reduction="none",
+        label_smoothing=0.1,
+        weight=torch.linspace(0.2, 3, scores.shape[1]).to(scores),
+    )
+
+
+def focal(scores, y):
+    loss = torch.nn.functional.cross_entropy(scores, y, reduction="none")
+    return (1 - torch.exp(-loss)).square() * loss
+
+
+def one_hot_squares(scores, y):
+    return (scores.exp() - torch.nn.functional.one_hot(y, scores.shape[1])).square().sum(dim=1)
+
+
+def plain(scores, y):
+    return torch.nn.functional.cross_entropy(scores, y, reduction="none")
+
+
+def own_softmax(scores, y):
+    return scores.logsumexp(dim=1) - scores.gather(1, y[:, None])[:, 0]
+
+
+def scores_of(n_scores, scale=1.0, n_rows=12, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randn(n_rows, n_scores, generator=generator, dtype=torch.float64) * scale
+    return scores.to(dtype), torch.arange(n_rows) % n_scores
+
+
+def products_of(curvature):
+    """Number of products with the Hessian that a curvature does from here on."""
+    counted, product = [0], curvature.product
+
+    def counting(direction):
+        counted[0] += 1
+        return product(direction)
+
+    curvature.product = counting
+    return counted
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 100.0])
+@pytest.mark.parametrize("loss", [plain, smooth, own_softmax])
+def test_the_trace_of_a_softmax_is_closed(loss, scale, dtype):
+    scores, y = scores_of(MANY, scale, dtype=dtype)
+    curvature = ScoreCurvature(loss, scores, y)
+    dense = ScoreCurvature(loss, scores.double(), y).dense().diagonal(dim1=1, dim2=2).sum(dim=1)
+    counted = products_of(curvature)
+    curvature.dense = None  # it must not be asked
+    found = curvature.trace().double()
+    assert counted == [1]
+    np.testing.assert_allclose(found, dense, rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [focal, one_hot_squares, lambda s, y: (s - 1).square().sum(1)])
+def test_other_traces_are_estimated(loss):
+    scores, y = scores_of(MANY, 0.3)
+    curvature = ScoreCurvature(loss, scores, y)
+    dense = curvature.dense().diagonal(dim1=1, dim2=2).sum(dim=1)
+    counted = products_of(curvature)
+    curvature.dense = None
+    found = curvature.trace()
+    assert counted[0] <= 16
+    positive = dense > 0
+    np.testing.assert_allclose(found[positive], dense[positive], rtol=0.6)
+    assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("loss", [plain, focal])
+@pytest.mark.parametrize("n_scores", [33, 100, 1000])
+def test_products_do_not_grow_with_the_scores(loss, n_scores):
+    """Everything that a request asks of the scores' curvature, but for few of them."""
+    scores, y = scores_of(n_scores)
+    curvature = ScoreCurvature(loss, scores, y)
+    counted = products_of(curvature)
+    curvature.dense = None
+    curvature.trace()
+    assert curvature.root().shape[2] <= 8
+    curvature.probed_size()
+    curvature.refuse_linear()
+    assert counted[0] <= 16 + 8 + 3 + 1
+
+
+def test_sizes_do_not_depend_on_the_batch_with_many_scores():
+    net = seeded(lambda: torch.nn.Linear(5, MANY).double().eval())
+    X = torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(20)
+    for loss in (plain, focal):
+        model = RowwiseModel(net, loss)
+        whole = row_sizes(model, model.parameters(), X, y, chunk_size=20)
+        parts = row_sizes(model, model.parameters(), X, y, chunk_size=3)
+        for one, other in zip(whole, parts, strict=True):
+            torch.testing.assert_close(one, other)
