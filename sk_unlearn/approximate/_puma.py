@@ -2,7 +2,7 @@
 
 from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
-from sk_unlearn.nets import default_classifier, default_regressor, predict_columns, predict_proba
+from sk_unlearn.nets import default_classifier, predict_columns, predict_proba
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["PumaClassifier", "PumaRegressor"]
@@ -276,8 +276,3 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         """
         self._check_is_fitted()
         return self._decode(self._ask(predict_proba, X))
-
-    def _default_estimator(self, rows):
-        return default_regressor(
-            n_features=rows.X[0].size, n_outputs=rows.y[0].size, n_rows=len(rows)
-        )

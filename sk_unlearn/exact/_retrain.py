@@ -13,7 +13,6 @@ from sk_unlearn.exact._retrain_base import BaseRetrain
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
     default_classifier,
-    default_regressor,
     is_net,
     predict_columns,
     predict_proba,
@@ -241,8 +240,3 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
             return self._decode(predict_proba(self.estimator_, X, verify=verify))
         prediction = self.estimator_.predict(X)
         return self._decode(prediction) if self._net_inside_ else prediction
-
-    def _default_estimator(self, rows):
-        return default_regressor(
-            n_features=rows.X[0].size, n_outputs=rows.y[0].size, n_rows=len(rows)
-        )

@@ -9,10 +9,10 @@ from sk_unlearn.exact._voting import Vote, hard_votes, of_shard
 from sk_unlearn.nets import (
     contains_net,
     default_classifier,
-    default_regressor,
     find_nets,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
+from sk_unlearn.utils._take import take_rows
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["SisaClassifier", "SisaRegressor"]
@@ -189,9 +189,9 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
                 "final_estimator is named.)"
             )
 
-    def _default_estimator(self, rows, classes, size):
+    def _default_net_of(self, rows, indices, classes, size):
         net = default_classifier(n_features=rows.X[0].size, n_outputs=len(classes), n_rows=size)
-        return net.set_params(lr=_SHARD_LR)
+        return net.set_params(lr=_SHARD_LR), None
 
 
 class SisaRegressor(ForgetRegressorMixin, BaseSisa):
@@ -301,6 +301,6 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
     def _of_model(self, chain, X):
         return chain.model.predict(X)
 
-    def _default_estimator(self, rows, classes, size):
-        n_outputs = 1 if rows.y.ndim == 1 else rows.y.shape[1]
-        return default_regressor(n_features=rows.X[0].size, n_outputs=n_outputs, n_rows=size)
+    def _default_net_of(self, rows, indices, classes, size):
+        # of the shard's own rows: shards know nothing of each other
+        return self._default_net(take_rows(rows.X, indices), rows.y[indices], size)

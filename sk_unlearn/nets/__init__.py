@@ -31,11 +31,13 @@ from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
 from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
 from sk_unlearn.nets._train import fit_net, training_by
 from sk_unlearn.nets._transport import pack_nets, unpack_nets
+from sk_unlearn.utils._grid_scale import GridScale
 
 __all__ = [
     "MLP",
     "ArrayDataset",
     "DensityNet",
+    "GridScale",
     "NetState",
     "PinnedSplit",
     "TensorBatches",
