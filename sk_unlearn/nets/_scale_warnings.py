@@ -121,19 +121,19 @@ def _far_from_one(columns, smallest):
     with np.errstate(over="ignore"):
         deviation = columns.std(axis=0, dtype=np.float64)
     large = (deviation > _LARGEST_DEVIATION) | (np.abs(mean) > _LARGEST_MEAN)
-    small = (deviation < smallest) & (deviation > 0)
+    small = deviation < smallest
     for column in np.flatnonzero(small):
         values = columns[:, column]
         # rare events: little deviation, but of values that are not little
         rare = 2 * np.count_nonzero(values) < len(values)
-        small[column] = not rare and np.ptp(values) < _SMALLEST_RANGE
+        small[column] = not rare and 0 < np.ptp(values) < _SMALLEST_RANGE
     bad = large | small
     if not bad.any():
         return None
     with np.errstate(divide="ignore"):
         off = np.where(deviation > 0, np.abs(np.log2(deviation)), 0)
         off = np.maximum(off, np.log2(np.abs(mean) / _LARGEST_MEAN) + 5)
-    worst = int(np.argmax(np.where(bad, off, -1)))
+    worst = int(np.argmax(np.where(bad, off.round(2), -1)))  # the first of equals
     if deviation[worst] > _LARGEST_DEVIATION or small[worst]:
         what = f"a standard deviation of about {deviation[worst]:.1g}"
     else:

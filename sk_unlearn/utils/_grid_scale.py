@@ -118,7 +118,7 @@ def _column(mean, deviation, unit, kind):
         exponent = int(np.rint(np.log2(abs(mean)))) if mean else -unit
     else:
         # so fine that nothing a net says makes a difference
-        exponent = int(np.log2(np.spacing(abs(mean)))) if mean else -1074 - unit
+        exponent = int(np.log2(np.spacing(abs(mean)))) - 1 if mean else -1074 - unit
     lowest, highest = (-126, 126) if kind == _INPUTS else (-1074, 1023)
     exponent = min(max(exponent, lowest - unit), highest - unit)
     return float(np.ldexp(1.0, exponent + unit)), float(np.rint(np.ldexp(mean, -exponent)))
