@@ -15,6 +15,7 @@ from torch import nn
 
 from sk_unlearn import PumaRegressor, RetrainRegressor, SisaRegressor
 from sk_unlearn.exceptions import RetrainAdvisedWarning, TargetScaleWarning
+from sk_unlearn.model_selection import fit_many
 from sk_unlearn.nets import MLP, _defaults
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils.estimator_checks import check_exact_forget
@@ -202,6 +203,16 @@ def test_a_net_of_ones_own_is_trained_in_the_units_of_the_targets(kind):
         kind(net, random_state=0).fit(X, y)
     assert all(set(target.flatten().tolist()) <= {1000.0, 1001.0} for target in seen)
     assert seen
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("kind", [PumaRegressor, RetrainRegressor])
+def test_many_trained_side_by_side_are_those_of_ordinary_fits(kind):
+    fitted = fit_many(kind(), X * 1e3, Y * 1e200, [3, 4])
+    assert fitted.stacked
+    for seed, reg in zip([3, 4], fitted.estimators, strict=True):
+        alone = kind(random_state=seed).fit(X * 1e3, Y * 1e200)
+        np.testing.assert_allclose(reg.predict(X), alone.predict(X), rtol=1e-4)
 
 
 # exact methods: scales are those of the retained rows

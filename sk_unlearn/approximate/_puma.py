@@ -104,6 +104,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         If the step is too long, damping had to be raised more than fivefold, the criterion
         changed otherwise than predicted, the harm could not be compensated or a solve did not
         converge.
+    InputScaleWarning
+        In ``fit``, if the net reads features of a scale far from 1.
 
     See Also
     --------
@@ -193,7 +195,10 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     Parameters
     ----------
     estimator : skorch net or FrozenEstimator of one, default=None
-        None means a multilayer perceptron whose sizes come from the data.
+        None means a multilayer perceptron whose sizes come from the data, which scales inputs
+        and targets by powers of two that come from all rows of ``fit`` and stay when rows
+        leave, and predicts in the units of ``y``. A net that is given is trained on ``y`` as
+        it is.
     eta : float, default=1.0
         How much of the rows' weight is removed; 1 is all.
     compensation : {"l1", "l2"} or None, default="l1"
@@ -221,7 +226,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         Patterns of the names of the parameters to move; None means all.
     performance : callable, default=None
         ``performance(module, X, y) -> scalar tensor``, smaller is better, on the held-out
-        rows. None means the mean loss.
+        rows. None means the mean loss. The default net's ``y`` are scaled targets.
     validation_fraction : float or None, default=0.1
         Share of the rows held out of training for the criterion.
     chunk_size : int or None, default=None
@@ -241,11 +246,17 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     estimator_ : skorch.NeuralNetRegressor
         The net; replaced by ``forget``, without optimiser state and history.
     receipts_ : ForgetLedger
-        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
+        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request. Losses on it, and
+        ``influences``, are of scaled targets for the default net.
     n_features_in_ : int
         Features seen in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
+
+    Warns
+    -----
+    InputScaleWarning, TargetScaleWarning
+        In ``fit``, if a net that is given reads numbers of a scale far from 1.
 
     References
     ----------
@@ -257,7 +268,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     >>> from sklearn.datasets import make_regression
     >>> from sk_unlearn import PumaRegressor
     >>> X, y = make_regression(n_samples=100, n_features=5, random_state=0)
-    >>> reg = PumaRegressor(random_state=0).fit(X, y / y.std())
+    >>> reg = PumaRegressor(random_state=0).fit(X, y)
     >>> reg.forget(slice(0, 3)).receipts_[-1].n_remaining
     97
     """

@@ -88,6 +88,11 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
 
+    Warns
+    -----
+    InputScaleWarning
+        In ``fit``, if a net reads features of a scale far from 1.
+
     See Also
     --------
     ArcaneEnsembleClassifier : One model a class.
@@ -204,7 +209,9 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
     ----------
     estimator : estimator, default=None
         A skorch net, or a regressor with ``partial_fit``; with ``n_slices=1`` any
-        regressor, pipelines included.
+        regressor, pipelines included. None means a multilayer perceptron that scales inputs
+        and targets by numbers of its own shard; a request that changes these trains the
+        shard's model from its first slice. A net that is given is trained on ``y`` as it is.
     n_shards : int, default=3
     n_slices : int or "auto", default="auto"
     aggregation : {"mean", "median"}, default="mean"
@@ -227,6 +234,11 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
         Features seen in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
+
+    Warns
+    -----
+    InputScaleWarning, TargetScaleWarning
+        In ``fit``, if a net that is given reads numbers of a scale far from 1.
 
     References
     ----------

@@ -124,7 +124,8 @@ def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=N
     Notes
     -----
     Features should have about unit scale. A feature of scale 1e6 makes the first steps
-    as large; the net still trains, badly. Put a StandardScaler in front.
+    as large; the net still trains, badly, and ``fit`` of the estimators around it gives an
+    :class:`~sk_unlearn.exceptions.InputScaleWarning`. Put a StandardScaler in front.
 
     Examples
     --------

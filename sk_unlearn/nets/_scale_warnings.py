@@ -117,16 +117,16 @@ def _some_rows(values):
 
 def _far_from_one(columns, smallest):
     """The worst column, how many there are, and what is wrong; None where all is well."""
-    mean = columns.mean(axis=0, dtype=np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = columns.mean(axis=0, dtype=np.float64)
         deviation = columns.std(axis=0, dtype=np.float64)
     large = (deviation > _LARGEST_DEVIATION) | (np.abs(mean) > _LARGEST_MEAN)
     small = deviation < smallest
-    for column in np.flatnonzero(small):
-        values = columns[:, column]
-        # rare events: little deviation, but of values that are not little
-        rare = 2 * np.count_nonzero(values) < len(values)
-        small[column] = not rare and 0 < np.ptp(values) < _SMALLEST_RANGE
+    if small.any():
+        # rare events have little deviation, but of values that are not little; nor is one value
+        values = columns[:, small]
+        width, often = np.ptp(values, axis=0), 2 * np.count_nonzero(values, axis=0) >= len(values)
+        small[small] = often & (width > 0) & (width < _SMALLEST_RANGE)
     bad = large | small
     if not bad.any():
         return None
