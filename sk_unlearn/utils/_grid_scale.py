@@ -121,4 +121,6 @@ def _column(mean, deviation, unit, kind):
         exponent = int(np.log2(np.spacing(abs(mean)))) - 1 if mean else -1074 - unit
     lowest, highest = (-126, 126) if kind == _INPUTS else (-1074, 1023)
     exponent = min(max(exponent, lowest - unit), highest - unit)
-    return float(np.ldexp(1.0, exponent + unit)), float(np.rint(np.ldexp(mean, -exponent)))
+    # names of saved states hold these: no zeros of two signs
+    offset = float(np.rint(np.ldexp(mean, -exponent))) + 0.0
+    return float(np.ldexp(1.0, exponent + unit)), offset
