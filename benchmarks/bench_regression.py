@@ -3,7 +3,8 @@
 Claim: on the diabetes data as they are the default regressors lose at most .05 to Ridge, and
 on three other sets, with targets and inputs of any scale, at most .05 to MLPRegressor
 (``max_iter=500``), on data as they are, on standardised inputs or with standardised targets as
-well, whichever is best. Splits of 75 to 25. ``after a request`` is PumaRegressor after forgetting five random rows.
+well, whichever is best. Splits of 75 to 25. ``after a request`` is PumaRegressor after
+forgetting five random rows.
 
     python benchmarks/bench_regression.py
     python benchmarks/bench_regression.py --full    # five splits

@@ -40,9 +40,10 @@ def test_the_same_in_any_order_and_next_to_exact_moments(values, random):
     ratio = variance / Fraction(scale) ** 2  # a float may not hold either of them
     # half a step of the grid, and what the sums are rounded by
     assert scale <= 2**-1074 or 2**-1.02 < ratio < 2**1.02 or ratio < 2**-35
-    assert abs(mean / Fraction(scale) - Fraction(offset)) < Fraction(51, 100) + abs(
-        mean / Fraction(scale)
-    ) / 2**45
+    assert (
+        abs(mean / Fraction(scale) - Fraction(offset))
+        < Fraction(51, 100) + abs(mean / Fraction(scale)) / 2**45
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.float16, np.float32, bool])
