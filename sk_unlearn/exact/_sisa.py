@@ -18,8 +18,8 @@ from sk_unlearn.utils._transaction import on_snapshot
 __all__ = ["SisaClassifier", "SisaRegressor"]
 
 # A shard's rows make fewer steps in as many epochs: at the single net's 1e-3 five shards
-# lost 7 points on letters and 17 on iris, at 3e-3 none and 4. R² of friedman1 rises by .03 at 2e-3,
-# and at 3e-3 that of noisy data (diabetes) falls as much.
+# lost 7 points on letters and 17 on iris, at 3e-3 none and 4. R² of friedman1 rises by .03 at
+# 2e-3, and at 3e-3 that of noisy data (diabetes) falls as much.
 _SHARD_LR, _REGRESSION_SHARD_LR = 3e-3, 2e-3
 
 
