@@ -5,7 +5,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import get_tags
 
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import class_settings
+from sk_unlearn.nets import GridScale, class_settings, default_regressor
+from sk_unlearn.nets._scale_warnings import warn_of_inputs, warn_of_scales
 
 __all__ = ["ForgetClassifierMixin", "ForgetRegressorMixin", "adopted_columns", "restrict_columns"]
 
@@ -52,6 +53,12 @@ class ForgetClassifierMixin(ClassifierMixin):
     """Labels of any kind, encoded here, so that a net only ever sees 0 ... K-1."""
 
     _classification = True
+
+    def _warn_of_scales(self, X, y):
+        if self.estimator is None:
+            warn_of_inputs(self, X)
+        elif not self._is_adopted:
+            warn_of_scales(self, self.estimator, X)
 
     def _encode(self, y):
         """Positions of labels in ``classes_``, shape (n_rows,), int64."""
@@ -110,22 +117,31 @@ class ForgetClassifierMixin(ClassifierMixin):
 class ForgetRegressorMixin(RegressorMixin):
     """Real targets, one or several a row; nets always see two dimensions.
 
+    The default nets see them scaled, and predict in the units of ``y``. A net of the user's
+    own sees them as they are: its loss, its last layer and what it reports are made for these.
+
     Whether several are promised is what the tags of the wrapped estimator say; the default
     nets take them.
     """
 
     _classification = False
+    _target_scale_ = None  # of the one net that was trained on all rows, if it has one
+
+    def _warn_of_scales(self, X, y):
+        if self.estimator is not None and not self._is_adopted:
+            warn_of_scales(self, self.estimator, X, y)
 
     def _encode(self, y):
-        """Targets of shape (n_rows, n_targets), float."""
-        y = np.asarray(y)
-        return y[:, None] if y.ndim == 1 else y
+        """Targets of shape (n_rows, n_targets), in the units of the net."""
+        y = _columns_of(y)
+        return y if self._target_scale_ is None else self._target_scale_.apply(y)
 
     def _net_target(self, y):
         return self._encode(y)
 
     def _set_classes(self, y):
         self._target_ndim_ = np.ndim(y)
+        self._target_scale_ = None
 
     def _set_outputs(self, *, adopted):
         self._columns_ = None
@@ -138,6 +154,33 @@ class ForgetRegressorMixin(RegressorMixin):
         prediction = prediction.astype(np.float64)
         return prediction.reshape(-1) if self._target_ndim_ == 1 else prediction
 
+    def _default_net(self, X, y, size):
+        """Default net for some rows, and the scale of the targets that it is trained on.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, ...)
+        y : ndarray of n_rows rows
+            In the user's units.
+        size : int
+            Number of rows that sizes and epochs follow from.
+        """
+        y = _columns_of(y)
+        targets = GridScale.of_targets(y)
+        net = default_regressor(
+            n_features=X[0].size,
+            n_outputs=y.shape[1],
+            n_rows=size,
+            inputs=GridScale.of_inputs(X),
+            targets=targets,
+        )
+        return net, targets
+
+    def _default_estimator(self, rows):
+        """Default net for all rows; sets the scale of their targets."""
+        net, self._target_scale_ = self._default_net(rows.X, rows.y, len(rows))
+        return net
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = self._inner_estimator()
@@ -145,3 +188,8 @@ class ForgetRegressorMixin(RegressorMixin):
         tags.target_tags.multi_output = known is None or known.multi_output
         tags.target_tags.single_output = known is None or known.single_output
         return tags
+
+
+def _columns_of(y):
+    y = np.asarray(y)
+    return y[:, None] if y.ndim == 1 else y

@@ -78,6 +78,9 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     def _check_training_data(self, X, y):
         """Validate ``X, y`` before any work; return what is kept of them."""
 
+    def _warn_of_scales(self, X, y):
+        """Say so in ``fit`` if a net reads numbers of a scale on which nets train badly."""
+
     @abstractmethod
     def _fit_rows(self, rows):
         """Train on ``rows`` and set the learned attributes."""
@@ -239,6 +242,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
 
     def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
         X, y = self._check_training_data(X, y)
+        self._warn_of_scales(X, y)
         n_rows, owner = num_samples(X), type(self).__name__
         if sample_id is not None:
             sample_id = check_sample_id(sample_id, n_rows, owner=owner)

@@ -6,8 +6,10 @@ Each error also inherits the builtin that scikit-learn users would catch.
 __all__ = [
     "ConcurrentChangeError",
     "ForgetRequestError",
+    "InputScaleWarning",
     "RemovalFailedError",
     "RetrainAdvisedWarning",
+    "TargetScaleWarning",
     "TrainingDataChangedError",
     "UnsupportedNetError",
 ]
@@ -54,6 +56,20 @@ class RetrainAdvisedWarning(UserWarning):
 
     The step was taken; the receipt holds the numbers. Retraining, or a smaller request,
     is the safe answer.
+    """
+
+
+class InputScaleWarning(UserWarning):
+    """A net reads inputs whose scale is far from 1, on which nets train badly.
+
+    Given once in ``fit``; the net was trained all the same.
+    """
+
+
+class TargetScaleWarning(UserWarning):
+    """A net of the user's own is trained on targets whose scale is far from 1.
+
+    Given once in ``fit``; the net was trained all the same.
     """
 
 

@@ -123,6 +123,7 @@ class BaseNetForget(BaseForgetEstimator):
             y,
             classification=self._classification,
             keep_integers=keeps_integers(self._inner_estimator(), X),
+            scales_targets=self.estimator is None,
         )
 
     def clear_memory(self):
@@ -147,16 +148,15 @@ class BaseNetForget(BaseForgetEstimator):
     def _fit_rows(self, rows):
         self._set_classes(rows.y)
         self._set_outputs(adopted=self._is_adopted)
-        y = self._net_target(rows.y)
         if self._is_adopted:
-            net = deepcopy(self._inner_estimator())
+            net, y = deepcopy(self._inner_estimator()), self._net_target(rows.y)
             net.check_is_fitted()
             train, held_out, external = held_out_rows(net, rows.X, y)
             external = external and tuple(map(np.asarray, external))
             self._check_supported(net, rows, y, external)
         else:
             net = clone(self.estimator) if self.estimator else self._default_estimator(rows)
-            net = prepare(net)
+            net, y = prepare(net), self._net_target(rows.y)
             if self.verbose:
                 show_progress(net)
             net, train, held_out, external = pin_split(net, rows.X, y, encode=self._net_target)

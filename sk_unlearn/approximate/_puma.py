@@ -4,7 +4,6 @@ from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, res
 from sk_unlearn.approximate._puma_base import BasePuma
 from sk_unlearn.nets import (
     default_classifier,
-    default_regressor,
     predict_class_proba,
     predict_columns,
     predict_proba,
@@ -115,6 +114,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         changed otherwise than predicted, the harm could not be compensated, a solve did not
         converge, or rows leave that were held out of training and acted through early stopping
         or the like.
+    InputScaleWarning
+        In ``fit``, if the net reads features of a scale far from 1.
 
     See Also
     --------
@@ -209,7 +210,10 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     Parameters
     ----------
     estimator : skorch net or FrozenEstimator of one, default=None
-        None means a multilayer perceptron whose sizes come from the data.
+        None means a multilayer perceptron whose sizes come from the data, which scales inputs
+        and targets by powers of two that come from all rows of ``fit`` and stay when rows
+        leave, and predicts in the units of ``y``. A net that is given is trained on ``y`` as
+        it is.
     eta : float, default=1.0
         How much of the rows' weight is removed; 1 is all.
     compensation : {"l1", "l2"} or None, default="l1"
@@ -237,7 +241,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         Patterns of the names of the parameters to move; None means all.
     performance : callable, default=None
         ``performance(module, X, y) -> scalar tensor``, smaller is better, on the held-out
-        rows. None means the mean loss.
+        rows. None means the mean loss. The default net's ``y`` are scaled targets.
     validation_fraction : float or None, default=0.1
         Share of the rows held out of training for the criterion.
     chunk_size : int or None, default=None
@@ -258,11 +262,17 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     estimator_ : skorch.NeuralNetRegressor
         The net; replaced by ``forget``, without optimiser state and history.
     receipts_ : ForgetLedger
-        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
+        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request. Losses on it, and
+        ``influences``, are of scaled targets for the default net.
     n_features_in_ : int
         Features seen in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
+
+    Warns
+    -----
+    InputScaleWarning, TargetScaleWarning
+        In ``fit``, if a net that is given reads numbers of a scale far from 1.
 
     References
     ----------
@@ -274,7 +284,7 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     >>> from sklearn.datasets import make_regression
     >>> from sk_unlearn import PumaRegressor
     >>> X, y = make_regression(n_samples=100, n_features=5, random_state=0)
-    >>> reg = PumaRegressor(random_state=0).fit(X, y / y.std())
+    >>> reg = PumaRegressor(random_state=0).fit(X, y)
     >>> reg.forget(slice(0, 3)).receipts_[-1].n_remaining
     97
     """
@@ -293,8 +303,3 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         """
         self._check_is_fitted()
         return self._decode(self._ask(predict_proba, X))
-
-    def _default_estimator(self, rows):
-        return default_regressor(
-            n_features=rows.X[0].size, n_outputs=rows.y[0].size, n_rows=len(rows)
-        )

@@ -141,12 +141,11 @@ class BaseEnsemble(BaseExact):
         """Clone of an estimator whose nets are prepared to train on rows of a part."""
         template = clone(estimator)
         if drop_idle_splits(template):
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__} trains its nets on all rows: nothing acts on those that "
                 "their train_split would hold out of each step. Set train_split=None, which does "
                 "the same, or add EarlyStopping, for which rows are held out.",
                 UserWarning,
-                stacklevel=6,
             )
         return prepare(template)
 

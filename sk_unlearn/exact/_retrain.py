@@ -16,7 +16,6 @@ from sk_unlearn.nets import (
     as_probabilities,
     check_class_outputs,
     default_classifier,
-    default_regressor,
     is_net,
     predict_class_proba,
     predict_columns,
@@ -75,6 +74,11 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         Features seen in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
+
+    Warns
+    -----
+    InputScaleWarning
+        In ``fit``, if a net reads features of a scale far from 1.
 
     See Also
     --------
@@ -243,7 +247,10 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
     ----------
     estimator : estimator, default=None
         Any scikit-learn regressor, pipeline or skorch net; see
-        :class:`RetrainClassifier`.
+        :class:`RetrainClassifier`. None means a multilayer perceptron that scales inputs and
+        targets by numbers of the retained rows, and predicts in the units of ``y``. A net that
+        is given is trained on ``y`` as it is; where its scale is far from 1, wrap the net in
+        :class:`~sklearn.compose.TransformedTargetRegressor`, which is fitted anew with it.
     random_state : int, RandomState instance or None, default=None
         Seed of all training. Pass an int for results that repeat.
     verbose : int, default=0
@@ -260,6 +267,11 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where ``X`` had column names.
 
+    Warns
+    -----
+    InputScaleWarning, TargetScaleWarning
+        In ``fit``, if a net that is given reads numbers of a scale far from 1.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -268,6 +280,8 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
     >>> X, y = load_diabetes(return_X_y=True)
     >>> reg = RetrainRegressor(Ridge()).fit(X, y)
     >>> bool((reg.forget([3, 17]).predict(X[:1]) != Ridge().fit(X, y).predict(X[:1])).all())
+    True
+    >>> RetrainRegressor(random_state=0).fit(X, y).score(X, y) > 0.5  # raw numbers, a net
     True
     """
 
@@ -290,8 +304,3 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
         with self._predictor() as model:
             prediction = model.predict(X)
         return self._decode(prediction) if self._net_inside_ else prediction
-
-    def _default_estimator(self, rows):
-        return default_regressor(
-            n_features=rows.X[0].size, n_outputs=rows.y[0].size, n_rows=len(rows)
-        )

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -112,7 +112,8 @@ class BaseSisa(BaseEnsemble):
     def _reason_alone(self, template, rows):
         """Why shards are not trained side by side, judged without looking at what rows hold."""
         if template is None:
-            template = prepare(self._default_estimator(rows, range(2), 1))
+            blank = replace(rows, X=np.zeros_like(rows.X[:1]), y=np.zeros_like(rows.y[:1]))
+            template = prepare(self._default_net_of(blank, np.zeros(1, int), range(2), 1)[0])
         y = np.zeros(len(rows), dtype=np.int64) if self._classification else self._encode(rows.y)
         return reason_alone(template, rows.X, y, self.n_shards)
 
@@ -134,7 +135,7 @@ class BaseSisa(BaseEnsemble):
         if self._classification:
             classes = np.unique(y)
         seed = derive_seed(self._seed_, "shard", name)
-        learner, y, recipe, alone = self._learner(rows, y, classes, seed)
+        learner, y, recipe, alone = self._learner(rows, indices, y, classes, seed)
         epochs, cumulative = learner.schedule(self.max_epochs, self._setup_.n_slices)
         sizes = [len(indices)]
         if len(epochs) > 1:
@@ -149,21 +150,41 @@ class BaseSisa(BaseEnsemble):
         )
         return Plan(indices, steps, learner, y, classes, alone)
 
-    def _learner(self, rows, y, classes, seed):
+    @abstractmethod
+    def _default_net_of(self, rows, indices, classes, size):
+        """Default net of a shard, and the scale of the targets it is trained on or None.
+
+        Parameters
+        ----------
+        rows : TrainingRows
+        indices : ndarray of int
+            The shard's.
+        classes : sequence or None
+            Labels of the shard.
+        size : int
+            Number of rows that sizes and epochs follow from.
+        """
+
+    def _learner(self, rows, indices, y, classes, seed):
         """How a shard is trained, its targets as read there, the recipe, and why alone."""
         if classes is not None and len(classes) == 1:
             return OneClassLearner(), y, "one class", "its rows have one class"
         estimator, recipe, alone = self._setup_.estimator, "given", self._setup_.alone
-        stack = recipe
+        stack, targets = recipe, None
         if estimator is None:
             # in powers of two, so that the schedule rarely changes as rows leave
-            size = 2 ** round(math.log2(len(y)))
-            estimator, recipe = prepare(self._default_estimator(rows, classes, size)), size
+            size = recipe = 2 ** round(math.log2(len(y)))
+            estimator, targets = self._default_net_of(rows, indices, classes, size)
+            if targets is not None:
+                recipe = size, estimator.module__inputs, targets
+            estimator = prepare(estimator)
             stack = size, None if classes is None else len(classes)
             alone = alone or size_reason(estimator, self.n_shards)
         encoded = contains_net(estimator)
         if encoded:
             y = self._encode(y) if classes is None else np.searchsorted(classes, y)
+        if targets is not None:
+            y = targets.apply(y)
         if alone is None:
             slots = n_slots(estimator, self.n_shards)
             told = () if slots is None else (slots,)

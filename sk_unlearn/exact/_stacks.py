@@ -160,7 +160,7 @@ def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress)
                 tensors,
                 [first[n] + np.arange(step.start, step.stop) for n, step in members.items()],
                 [None] * len(members),
-                [learner.begin(states[n], step.seed) for n, step in members.items()],
+                [plans[n].learner.begin(states[n], step.seed) for n, step in members.items()],
                 epochs,
                 n_jobs,
                 learner.n_slots,

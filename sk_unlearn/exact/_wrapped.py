@@ -50,6 +50,7 @@ class BaseExact(BaseForgetEstimator):
                 y,
                 classification=self._classification,
                 keep_integers=keeps_integers(self._inner_estimator(), X),
+                scales_targets=self.estimator is None,
             )
         if y is None:
             raise ValueError(

@@ -44,11 +44,13 @@ from sk_unlearn.nets._validation_rows import (
     check_disjoint,
     drop_idle_splits,
 )
+from sk_unlearn.utils._grid_scale import GridScale
 
 __all__ = [
     "MLP",
     "ArrayDataset",
     "DensityNet",
+    "GridScale",
     "NetState",
     "PinnedSplit",
     "TensorBatches",

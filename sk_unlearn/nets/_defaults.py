@@ -6,12 +6,15 @@ import torch
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 
-__all__ = ["MLP", "default_classifier", "default_regressor"]
+__all__ = ["MLP", "ScaledFlatten", "default_classifier", "default_regressor"]
 
-# Measured on held-out rows of digits, iris, wine, breast cancer: no gain beyond; noisy
-# regression (diabetes) overfits beyond, so it stops earlier.
-_STEPS = {"classifier": 1500, "regressor": 500}
+# Optimiser steps. Measured on held-out rows of digits, iris, wine, breast cancer: no gain beyond.
+_STEPS = 1500
+# Noisy regression (diabetes) overfits beyond so many epochs; some thousand rows of a function
+# that is not linear need them all (benchmarks/bench_regression.py).
+_REGRESSOR_EPOCHS, _REGRESSOR_STEPS = 50, (500, 3500)
 _EPOCHS = (20, 100)
+_DECAY = {"classifier": 1e-4, "regressor": 1e-2}
 # At 1e-3 a linear model stops far from its minimum (letters: accuracy .62 in place of .72,
 # benchmarks/bench_linear_head.py --lr), where what a row does to the minimum says little about
 # what it did to the net.
@@ -32,6 +35,8 @@ class MLP(nn.Module):
     hidden : sequence of int, default=(128,)
         Widths of the hidden layers; empty means a linear model.
     activation : type of nn.Module, default=nn.ReLU
+    inputs : GridScale, default=None
+        How inputs are scaled before the first layer; None takes them as they are.
 
     Examples
     --------
@@ -41,9 +46,10 @@ class MLP(nn.Module):
     torch.Size([2, 3])
     """
 
-    def __init__(self, n_features, n_outputs, hidden=(128,), activation=nn.ReLU):
+    def __init__(self, n_features, n_outputs, hidden=(128,), activation=nn.ReLU, inputs=None):
         super().__init__()
-        layers, width = [nn.Flatten()], n_features
+        layers = [nn.Flatten() if inputs is None else ScaledFlatten(inputs)]
+        width = n_features
         for size in hidden:
             layers += [nn.Linear(width, size), activation()]
             width = size
@@ -51,6 +57,43 @@ class MLP(nn.Module):
 
     def forward(self, X):
         return self.layers(X)
+
+
+class ScaledFlatten(nn.Flatten):
+    """Flatten rows and bring each number to about unit scale.
+
+    Parameters
+    ----------
+    inputs : GridScale
+        One scale a number. Kept in buffers, so that they belong to the state of the net.
+    """
+
+    def __init__(self, inputs):
+        super().__init__()
+        # of powers of two, which are exact; the offset comes after, where it is small
+        self.register_buffer("factor", 1 / torch.tensor(inputs.scale, dtype=torch.float32))
+        self.register_buffer("offset", torch.tensor(inputs.offset, dtype=torch.float32))
+
+    def forward(self, X):
+        return super().forward(X) * self.factor - self.offset
+
+
+class Restored:
+    """Callable that takes a net's outputs back to the units of the targets.
+
+    Parameters
+    ----------
+    targets : GridScale
+    """
+
+    def __init__(self, targets):
+        self.targets = targets
+
+    def __call__(self, output):
+        scale, offset = output.new_tensor(
+            (self.targets.scale, self.targets.offset), dtype=torch.float64
+        )
+        return (output.double() + offset) * scale
 
 
 def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=None):
@@ -81,7 +124,8 @@ def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=N
     Notes
     -----
     Features should have about unit scale. A feature of scale 1e6 makes the first steps
-    as large; the net still trains, badly. Put a StandardScaler in front.
+    as large; the net still trains, badly, and ``fit`` of the estimators around it gives an
+    :class:`~sk_unlearn.exceptions.InputScaleWarning`. Put a StandardScaler in front.
 
     Examples
     --------
@@ -96,31 +140,53 @@ def default_classifier(*, n_features, n_outputs, n_rows, hidden=(128,), device=N
     )
 
 
-def default_regressor(*, n_features, n_outputs, n_rows, hidden=(128,), device=None):
+def default_regressor(
+    *, n_features, n_outputs, n_rows, hidden=(128,), device=None, inputs=None, targets=None
+):
     """Unfitted net for regression, sized by the data.
 
-    As :func:`default_classifier`, with the mean squared error and a third of the steps.
-    Targets should have about unit scale as well.
+    As :func:`default_classifier`, with the mean squared error, weight decay 1e-2 and about 50
+    epochs, within 500 to 3500 steps.
 
     Parameters
     ----------
     n_features, n_outputs, n_rows : int
     hidden : sequence of int, default=(128,)
     device : str, default=None
+    inputs : GridScale, default=None
+        How inputs are scaled inside the net; None takes them as they are, which should then
+        have about unit scale.
+    targets : GridScale, default=None
+        How the targets that the net is trained on were scaled: its predictions are scaled
+        back, as float64. None predicts in the units that it is trained in, which should
+        then have about unit scale.
 
     Returns
     -------
     net : skorch.NeuralNetRegressor
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_unlearn.nets import GridScale, default_regressor, prepare
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> y = y[:, None]
+    >>> scales = {"inputs": GridScale.of_inputs(X), "targets": GridScale.of_targets(y)}
+    >>> net = default_regressor(n_features=10, n_outputs=1, n_rows=len(X), **scales)
+    >>> net = prepare(net).fit(X, scales["targets"].apply(y))
+    >>> bool(abs(net.predict(X.astype("float32")).mean() - y.mean()) < 0.1 * y.std())
+    True
     """
-    return NeuralNetRegressor(
-        MLP,
-        criterion=nn.MSELoss,
-        **_common("regressor", n_features, n_outputs, n_rows, hidden, device),
-    )
+    common = _common("regressor", n_features, n_outputs, n_rows, hidden, device)
+    if inputs is not None:
+        common["module__inputs"] = inputs
+    if targets is not None:
+        common["predict_nonlinearity"] = Restored(targets)
+    return NeuralNetRegressor(MLP, criterion=nn.MSELoss, **common)
 
 
 def _common(kind, n_features, n_outputs, n_rows, hidden, device):
-    batch_size, max_epochs = _schedule(n_rows, _STEPS[kind])
+    batch_size, max_epochs = _schedule(n_rows, kind)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return {
@@ -128,7 +194,7 @@ def _common(kind, n_features, n_outputs, n_rows, hidden, device):
         "module__n_outputs": n_outputs,
         "module__hidden": tuple(hidden),
         "optimizer": torch.optim.Adam,
-        "optimizer__weight_decay": 1e-4,
+        "optimizer__weight_decay": _DECAY[kind],
         "optimizer__fused": True,
         "lr": 1e-3 if hidden else _LINEAR_LR,
         "batch_size": batch_size,
@@ -141,10 +207,14 @@ def _common(kind, n_features, n_outputs, n_rows, hidden, device):
     }
 
 
-def _schedule(n_rows, steps):
+def _schedule(n_rows, kind):
     """Batch size and epochs: the batch grows with the data, the steps stay about equal."""
     wanted = max(1, math.ceil(n_rows / 100))
     batch_size = min(max(_BATCH[0], 2 ** math.ceil(math.log2(wanted))), _BATCH[1])
     steps_per_epoch = math.ceil(n_rows / batch_size)
+    steps = _STEPS
+    if kind == "regressor":
+        least, most = _REGRESSOR_STEPS
+        steps = min(max(_REGRESSOR_EPOCHS * steps_per_epoch, least), most)
     epochs = math.ceil(steps / steps_per_epoch)
     return batch_size, min(max(epochs, _EPOCHS[0]), _EPOCHS[1])

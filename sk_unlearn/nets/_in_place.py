@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-from sk_unlearn.nets._defaults import MLP
+from sk_unlearn.nets._defaults import MLP, ScaledFlatten
 
 __all__ = ["LayerPass"]
 
@@ -19,7 +19,7 @@ _OVERWRITING = {nn.ReLU: torch.relu_, nn.Sigmoid: torch.sigmoid_, nn.Tanh: torch
 # Layers whose output is memory of its own, which nobody else holds.
 _MAKERS = frozenset(
     (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-)
+) | {ScaledFlatten}
 _KNOWN = _MAKERS | set(_OVERWRITING) | {nn.Flatten}
 
 

@@ -22,7 +22,9 @@ _DTYPES = (np.float32, np.float64)
 _INTEGERS = tuple(np.dtype(code).type for code in np.typecodes["AllInteger"])
 
 
-def check_net_training_data(estimator, X, y, *, classification, keep_integers=False):
+def check_net_training_data(
+    estimator, X, y, *, classification, keep_integers=False, scales_targets=False
+):
     """Validate training data and record its shape and kind on the estimator.
 
     Parameters
@@ -35,6 +37,8 @@ def check_net_training_data(estimator, X, y, *, classification, keep_integers=Fa
     classification : bool
     keep_integers : bool, default=False
         Whether integers in ``X`` stay integers, as nets with embeddings need them.
+    scales_targets : bool, default=False
+        Whether real targets are scaled before a net gets them, so that large ones do no harm.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def check_net_training_data(estimator, X, y, *, classification, keep_integers=Fa
     if classification:
         check_labels(y)
     _check_magnitude(X, "X")
-    if not classification:
+    if not classification and not scales_targets:
         _check_magnitude(y, "y")
     estimator._row_shape_ = X.shape[1:]
     estimator._integer_rows_ = X.dtype.kind in "iu"
