@@ -126,10 +126,11 @@ KILLS = textwrap.dedent(
     clf = here.MAKERS[name](folder).fit(here.X, here.Y)
     row, saved, before = here.first_row(clf), pickle.dumps(clf), here.held(clf)
     shutil.copytree(folder, spare)
-    pickle.loads(saved).forget(row)  # what is imported late counts no calls
-    shutil.rmtree(folder)
-    shutil.copytree(spare, folder)
-    n_calls = counted(lambda: clf.forget(row))
+    for _ in range(2):  # what is imported late counts no calls
+        n_calls = counted(lambda: pickle.loads(saved).forget(row))
+        shutil.rmtree(folder)
+        shutil.copytree(spare, folder)
+    clf.forget(row)
     expected, kinds = state_digest(clf._exact_state()), set()
     late, finished = n_calls - 5 * np.arange(1, n_kills // 2), 0
     for at in sorted({*rng.randint(1, n_calls, n_kills - len(late)), *late}):
