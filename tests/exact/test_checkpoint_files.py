@@ -126,6 +126,10 @@ KILLS = textwrap.dedent(
     clf = here.MAKERS[name](folder).fit(here.X, here.Y)
     row, saved, before = here.first_row(clf), pickle.dumps(clf), here.held(clf)
     shutil.copytree(folder, spare)
+    for _ in range(3):
+        pickle.loads(saved).forget(row)
+        shutil.rmtree(folder)
+        shutil.copytree(spare, folder)
     clf.forget(row)
     expected, kinds = state_digest(clf._exact_state()), set()
     shutil.rmtree(folder)
