@@ -5,6 +5,7 @@ writes receipts and publishes results atomically. A removal method adds three ho
 how to train, how to forget, and what forgetting would cost.
 """
 
+import inspect
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
@@ -18,16 +19,30 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
-from sk_unlearn.exceptions import RetrainAdvisedWarning, UnsupportedNetError
+from sk_unlearn._state_version import check_state_version, with_state_version
+from sk_unlearn.exceptions import (
+    ForgottenRowsReturnedError,
+    ForgottenRowsReturnedWarning,
+    RetrainAdvisedWarning,
+    UnsupportedNetError,
+    VersionsChangedWarning,
+)
 from sk_unlearn.nets import carries_training, find_nets, raise_interrupts
 from sk_unlearn.nets._inspect import state_loader
-from sk_unlearn.receipts import ForgetCost, ForgetLedger, ForgetReceipt, Guarantee
+from sk_unlearn.receipts import (
+    ForgetCost,
+    ForgetLedger,
+    ForgetReceipt,
+    Guarantee,
+    changed_versions,
+)
+from sk_unlearn.utils._describe import described_params
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._doc_link import DocLinkMixin
 from sk_unlearn.utils._fingerprint import fingerprint
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
 from sk_unlearn.utils._parameter_rules import has_valid_parameters
-from sk_unlearn.utils._request import resolve_request
+from sk_unlearn.utils._request import check_note, resolve_request
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng, root_seed
 from sk_unlearn.utils._sklearn import HasMethods, fit_context, num_samples
@@ -72,7 +87,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     }
 
     # requested by default: whoever passes them to cross_validate means this estimator
-    __metadata_request__fit = {"sample_id": True, "groups": True, "forget": True}
+    __metadata_request__fit = dict.fromkeys(("sample_id", "groups", "forget", "on_return"), True)
 
     @abstractmethod
     def _check_training_data(self, X, y):
@@ -102,7 +117,9 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         """Predict the :class:`ForgetCost` of forgetting ``hit``."""
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, sample_id=None, groups=None, forget=None, **fit_params):
+    def fit(
+        self, X, y, *, sample_id=None, groups=None, forget=None, on_return="warn", **fit_params
+    ):
         """Train on all rows, then forget those marked by ``forget``.
 
         Parameters
@@ -120,6 +137,12 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         forget : ndarray of shape (n_samples,), bool, default=None
             Rows to forget after training. Metadata routing slices it per fold, so
             ``cross_validate(..., params={"forget": mask})`` trains, forgets and scores.
+        on_return : {"warn", "raise"}, default="warn"
+            What to do with rows that this estimator was asked to forget since it exists, and
+            that are here again under the same ids, or groups, without being marked by
+            ``forget``: a :class:`~sk_unlearn.exceptions.ForgottenRowsReturnedWarning` names
+            them, or a :class:`~sk_unlearn.exceptions.ForgottenRowsReturnedError` before any
+            work. Without ids and groups they cannot be known.
         **fit_params : dict
             Passed to the ``fit`` of the wrapped estimator where the method supports it.
 
@@ -127,26 +150,26 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         -------
         self : object
         """
-        with transaction(self) as change:
+        drafts = []
+        with self._discarding(drafts), transaction(self) as change:
             draft = self._draft(learned=False)
+            drafts.append(draft)
             rows, mask = draft._check_fit(X, y, sample_id, groups, forget, fit_params)
             draft._recipe_ = draft._take_recipe()
             draft._seed_ = root_seed(self.random_state)
             draft._transform_output_ = get_config()["transform_output"]
-            draft.receipts_ = ForgetLedger()
+            draft.receipts_ = self._next_ledger(rows, mask, on_return)
             draft._rows_ = rows
             with draft._computing():
                 draft._fit_rows(rows)
             if mask is not None:
-                try:
-                    draft._publish(draft._forgotten(draft._resolve(mask)))
-                except BaseException:
-                    draft._discard()
-                    raise
-            change.publish(draft)
+                drafts.append(draft._forgotten(draft._resolve(mask)))
+                drafts[-1]._succeed(draft)
+            change.publish(drafts[-1])
+        self._settle()
         return self
 
-    def forget(self, X_idx=None, *, sample_id=None, groups=None):
+    def forget(self, X_idx=None, *, sample_id=None, groups=None, note=None):
         """Remove training rows from the fitted model.
 
         Exactly one of the parameters says which. Rows that were forgotten before are
@@ -162,6 +185,9 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             Ids given to ``fit``.
         groups : int, str or array-like of these
             Groups given to ``fit``: all their rows.
+        note : str, default=None
+            For the receipt, such as the number of a ticket. Receipts are kept: put no personal
+            data in it.
 
         Returns
         -------
@@ -175,11 +201,15 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             If the arrays given to ``fit`` were changed in place since.
         """
         check_is_fitted(self)
-        with transaction(self) as change:
+        drafts = []
+        with self._discarding(drafts), transaction(self) as change:
             self._validate_params()
+            note = check_note(note)
             request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
             self._rows_.verify(type(self).__name__)
-            change.publish(self._forgotten(request))
+            drafts.append(self._forgotten(replace(request, note=note)))
+            change.publish(drafts[-1])
+        self._settle()
         return self
 
     @on_snapshot
@@ -294,6 +324,24 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     def _check_remaining(self, hit):
         """Refuse a request that leaves the method nothing to work with."""
 
+    def _next_ledger(self, rows, mask, on_return):
+        """Ledger of a new fit, which names forgotten rows that have come back."""
+        if on_return not in ("warn", "raise"):
+            raise ValueError(
+                f"The 'on_return' parameter of {type(self).__name__}.fit must be 'warn' or "
+                f"'raise', got {on_return!r}."
+            )
+        ledger = vars(self).get("receipts_")
+        if ledger is None:
+            return ForgetLedger()
+        returned = ledger.returned(rows, mask)
+        if returned:
+            message = _returned_message(type(self).__name__, returned)
+            if on_return == "raise":
+                raise ForgottenRowsReturnedError(message)
+            warn_user(message, ForgottenRowsReturnedWarning)
+        return ledger.next_epoch(rows, returned)
+
     def _resolve(self, X_idx=None, *, sample_id=None, groups=None):
         return resolve_request(
             self._rows_, self.receipts_, X_idx, sample_id=sample_id, groups=groups
@@ -302,17 +350,27 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     def _forgotten(self, request):
         """Draft of this estimator after a request."""
         start = time.perf_counter()
-        rows, hit = self._rows_, request.hit
-        before = after = state_digest(self._model_state())
+        hit = request.hit
+        before = state_digest(self._model_state())
         if len(hit):
             self._check_remaining(hit)
             draft, removal = self._without(hit)
-            after = state_digest(draft._model_state())
         else:
             draft, removal = self._draft(), Removal(ForgetCost(0, 0, 0.0, 0.0))
-        ledger = self.receipts_
+        try:
+            after = state_digest(draft._model_state()) if len(hit) else before
+            draft.receipts_ = self._ledger_with(request, draft, removal, start, before, after)
+        except BaseException:
+            draft._discard(self)
+            raise
+        return draft
+
+    def _ledger_with(self, request, draft, removal, start, before, after):
+        """The ledger with the receipt of a request; says what its caller should know."""
+        rows, hit, ledger = self._rows_, request.hit, self.receipts_
+        caveat = changed_versions(ledger.versions) if len(hit) else None
         receipt = ForgetReceipt(
-            method=type(self).__name__,
+            method=self._method_name(),
             guarantee=self.guarantee,
             n_requested=request.n_requested,
             n_forgotten=len(hit),
@@ -325,11 +383,22 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             digest_after=after,
             solver=removal.solver,
             advice=removal.advice,
+            versions_at_fit=dict(ledger.versions),
+            caveat=caveat,
+            note=request.note,
+            groups=tuple(map(ledger.hash, request.groups)),
+            parameters=described_params(self),
+            epoch=ledger.epoch,
         )
-        draft.receipts_ = ledger.add(receipt, rows, hit)
         for message in removal.advice:
             warn_user(message, RetrainAdvisedWarning)
-        return draft
+        if caveat:
+            warn_user(f"{type(self).__name__}: {caveat}", VersionsChangedWarning)
+        return ledger.add(receipt, rows, hit)
+
+    def _method_name(self):
+        """What a receipt calls the method."""
+        return type(self).__name__
 
     def _without(self, hit, X=None):
         """Draft of this estimator without some rows, and the :class:`Removal`.
@@ -340,9 +409,13 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         draft, rows = self._as_told(), self._rows_
         retained = rows.drop(hit)
         draft._rows_ = retained = retained if X is None else replace(retained, X=X)
-        with draft._computing():
-            removal = draft._forget_rows(rows, retained, hit)
-        draft._set_as(self)
+        try:
+            with draft._computing():
+                removal = draft._forget_rows(rows, retained, hit)
+            draft._set_as(self)
+        except BaseException:
+            draft._discard(self)
+            raise
         if self._is_adopted:  # the user's trained object still knows the rows
             draft.estimator = FrozenEstimator(draft.estimator_)
         return draft, removal
@@ -406,11 +479,43 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         vars(self).update({name: getattr(other, name) for name in other._recipe_})
 
     def _publish(self, draft):
+        if "_part_of_draft_" not in vars(self):  # of a larger one, which is published later
+            draft._succeed(self)
         # one assignment: an interrupt leaves the old state or the new one, never a mixture
         self.__dict__ = draft.__dict__
 
-    def _discard(self):
-        """Release what a trained draft that is not published holds outside of memory."""
+    def _succeed(self, before):
+        """Note what the state before holds outside of memory and this one does not need."""
+
+    def _settle(self):
+        """Release it, now that this state stays in place; again where it was interrupted."""
+
+    @contextmanager
+    def _discarding(self, drafts):
+        """Discard drafts that are not published in the end, or whose publication is taken back."""
+        try:
+            yield
+        except BaseException:
+            if not drafts or vars(self) is not vars(drafts[-1]):
+                for draft in drafts:
+                    draft._discard(self)
+            raise
+
+    def _discard(self, kept):
+        """Release what a draft holds outside of memory, unless the kept estimator does too."""
+
+    def __getstate__(self):
+        return with_state_version(super().__getstate__())
+
+    def __setstate__(self, state):
+        kind = type(self)
+        if "_rows_" in state:
+            state = check_state_version(state, f"fitted {kind.__name__}")
+        else:  # parameters only: those that a former version did not have are at their default
+            defaults = inspect.signature(kind.__init__).parameters
+            state = {n: defaults[n].default for n in kind._get_param_names()} | state
+            state.pop("_state_version", None)
+        super().__setstate__(state)
 
     @contextmanager
     def _computing(self):
@@ -420,3 +525,16 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         config = config_context(transform_output=self._transform_output_, array_api_dispatch=False)
         with reproducible_threads(), isolated_rng(seed), raise_interrupts(), config:
             yield
+
+
+def _returned_message(owner, returned):
+    named = []
+    for name, keys in returned.items():
+        listed = ", ".join(map(repr, keys[:5])) + (", ..." if len(keys) > 5 else "")
+        named.append(f"{len(keys)} {'ids' if name == 'sample_id' else name} ({listed})")
+    example = next(iter(returned))
+    return (
+        f"{owner}.fit was given rows that it had been asked to forget: {' and '.join(named)}. "
+        f"Leave them out (keep those where receipts_.covers({example}=...) was False before this "
+        f"fit), mark them in fit(..., forget=mask), or forget them again after it."
+    )

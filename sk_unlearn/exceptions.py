@@ -4,15 +4,28 @@ Each error also inherits the builtin that scikit-learn users would catch.
 """
 
 __all__ = [
+    "CheckpointError",
     "ConcurrentChangeError",
     "ForgetRequestError",
+    "ForgottenRowsReturnedError",
+    "ForgottenRowsReturnedWarning",
+    "FullRetrainWarning",
     "InputScaleWarning",
     "RemovalFailedError",
     "RetrainAdvisedWarning",
+    "StateVersionError",
     "TargetScaleWarning",
     "TrainingDataChangedError",
     "UnsupportedNetError",
+    "VersionsChangedWarning",
 ]
+
+
+class CheckpointError(OSError, ValueError):
+    """States between training steps cannot be written to ``checkpoints``.
+
+    The estimator stays as it was. The message says which folder, and why.
+    """
 
 
 class ConcurrentChangeError(RuntimeError):
@@ -29,10 +42,25 @@ class ForgetRequestError(ValueError):
     """
 
 
+class ForgottenRowsReturnedError(ValueError):
+    """``fit(..., on_return="raise")`` was given rows that this estimator has forgotten.
+
+    Raised before any work; the message names them.
+    """
+
+
 class RemovalFailedError(ArithmeticError):
     """A removal step could not be computed; the estimator stays as it was.
 
     The message says what was not finite or not found, and what to do about it.
+    """
+
+
+class StateVersionError(ValueError):
+    """A pickle holds a fitted estimator, or receipts, as another version of the package has them.
+
+    It would predict something else, or fail later. Fit again; receipts are read with the version
+    that wrote them.
     """
 
 
@@ -49,6 +77,10 @@ class UnsupportedNetError(ValueError):
 
     The message says what is missing and what to do about it.
     """
+
+
+class ForgottenRowsReturnedWarning(UserWarning):
+    """``fit`` was given rows that this estimator has forgotten: they are in the model again."""
 
 
 class RetrainAdvisedWarning(UserWarning):
@@ -75,3 +107,10 @@ class TargetScaleWarning(UserWarning):
 
 class FullRetrainWarning(UserWarning):
     """A request trains all of a last step that promises to do with less."""
+
+
+class VersionsChangedWarning(UserWarning):
+    """A request is answered by other library versions, or on another kind of processor, than fit.
+
+    What is trained now may differ in its last bits from what is not; the receipt says so.
+    """

@@ -3,15 +3,19 @@
 import json
 import platform
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+import torch
 
+from sk_unlearn._state_version import VersionedState
 from sk_unlearn.utils._optional import import_optional
 
 __all__ = ["ForgetCost", "ForgetLedger", "ForgetReceipt", "Guarantee"]
@@ -82,14 +86,19 @@ class ForgetCost:
                 object.__setattr__(self, name, self.share_of_retrain)
 
 
+def _now():
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 @dataclass(frozen=True)
-class ForgetReceipt:
+class ForgetReceipt(VersionedState):
     """Record of one request.
 
     Attributes
     ----------
     method : str
-        Class name of the estimator.
+        Class name of the estimator; of a pipeline also that of its last step, as in
+        "ForgetPipeline(PumaClassifier)".
     guarantee : Guarantee
     n_requested, n_forgotten, n_already_forgotten, n_remaining : int
         Distinct rows asked for; rows that left now; rows that had left before; rows that
@@ -109,8 +118,22 @@ class ForgetReceipt:
         Messages of :class:`~sk_unlearn.exceptions.RetrainAdvisedWarning`.
     digest_before, digest_after : str
         SHA-256 of the model's state.
-    versions : dict
-        Of Python and the libraries that computed the result.
+    versions, versions_at_fit : dict of str to str
+        Of Python, the libraries and the processor, when the request was answered and when the
+        model was fitted.
+    caveat : str or None
+        What limits the guarantee: versions that changed between the two.
+    time : str
+        When the result was there, in UTC: ISO 8601.
+    note : str or None
+        As given to ``forget``, for example the number of a ticket.
+    groups : tuple of str
+        Keyed hashes of the groups that were asked for, as in ``sample_id``.
+    parameters : dict
+        Of the estimator, when the request was answered: plain values as they are, anything
+        else by its kind.
+    epoch : int
+        The fit that the model is of, counted from 1; see :class:`ForgetLedger`.
     """
 
     method: str
@@ -127,6 +150,13 @@ class ForgetReceipt:
     solver: dict[str, Any] | None = None
     advice: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=lambda: dict(library_versions()))
+    versions_at_fit: dict[str, str] | None = None
+    caveat: str | None = None
+    time: str = field(default_factory=_now)
+    note: str | None = None
+    groups: tuple[str, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+    epoch: int = 1
 
     def __str__(self):
         lines = [
@@ -135,6 +165,8 @@ class ForgetReceipt:
             f"guarantee: {self.guarantee}; {self.seconds:.3g} s, "
             f"{self.cost.gradient_passes:.3g} gradient passes, "
             f"{self.cost.share_of_retrain:.1%} of a retrain",
+            f"{self.time[:19].replace('T', ' ')} UTC" + (f"; {self.note}" if self.note else ""),
+            *([self.caveat] if self.caveat else []),
             *self.advice,
         ]
         return "\n".join(lines)
@@ -146,9 +178,40 @@ class ForgetReceipt:
 
 @cache
 def library_versions():
-    """Versions of everything that can change the bits of a result."""
+    """Versions of everything that can change the bits of a result, the processor's too."""
     names = ("sk-unlearn", "torch", "skorch", "scikit-learn", "numpy", "scipy")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in names},
+        # libraries choose their kernels by it
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def changed_versions(versions_at_fit):
+    """What to say where the versions now differ from those at ``fit``; None where not.
+
+    Parameters
+    ----------
+    versions_at_fit : dict of str to str
+
+    Returns
+    -------
+    caveat : str or None
+    """
+    now = library_versions()
+    changed = [
+        f"{name} {versions_at_fit.get(name, 'unknown')} -> {now.get(name, 'unknown')}"
+        for name in {**versions_at_fit, **now}
+        if versions_at_fit.get(name) != now.get(name)
+    ]
+    if not changed:
+        return None
+    return (
+        f"since fit, versions have changed ({', '.join(changed)}): what is trained now may differ "
+        "in its last bits from what was trained then, and a guarantee of exactness holds up to "
+        "that. Fit again for it to hold bit for bit."
+    )
 
 
 def _version(name):
@@ -159,11 +222,24 @@ def _version(name):
 
 
 @dataclass(frozen=True)
-class ForgetLedger(Sequence):
-    """The receipts of an estimator since its last ``fit``, oldest first.
+class ForgetLedger(VersionedState, Sequence):
+    """The receipts of an estimator, oldest first.
 
-    A sequence of :class:`ForgetReceipt`. It also remembers, as keyed hashes, which ids
-    and groups left, so that asking for them again is recognised as a no-op.
+    A sequence of :class:`ForgetReceipt`. It also remembers, as keyed hashes, which ids and
+    groups left, so that asking for them again is recognised as a no-op.
+
+    A new ``fit`` keeps the ledger and starts its next *epoch*: receipts of earlier ones stay, and
+    say by their ``epoch`` which fit they are of. Ids and groups forgotten earlier stay known, so
+    that ``fit`` can name those that come back (``on_return``). Positions mean rows of one fit
+    only, and cannot be known in the next. A clone starts with an empty ledger.
+
+    Attributes
+    ----------
+    receipts : tuple of ForgetReceipt
+    epoch : int
+        Number of fits, the one that the estimator is of included.
+    versions : dict of str to str
+        Of Python, the libraries and the processor at that fit.
 
     Examples
     --------
@@ -171,11 +247,19 @@ class ForgetLedger(Sequence):
     >>> ledger = ForgetLedger()
     >>> len(ledger), ledger.covers("r-0042")
     (0, False)
+    >>> ledger.covers(["r-0042", "r-0043"])
+    array([False, False])
     """
 
     receipts: tuple[ForgetReceipt, ...] = ()
-    _ids: frozenset = field(default=frozenset(), repr=False)
+    epoch: int = 1
+    versions: dict[str, str] = field(default_factory=lambda: dict(library_versions()), repr=False)
+    # by hash: the epoch in which an id was forgotten last; rows lost by a group since its last fit
+    _ids: dict[str, int] = field(default_factory=dict, repr=False)
     _groups: dict[str, int] = field(default_factory=dict, repr=False)
+    # groups of which no row remained, and what of the forgotten is in the training data again
+    _erased: frozenset = field(default=frozenset(), repr=False)
+    _back: frozenset = field(default=frozenset(), repr=False)
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
 
     def __len__(self):
@@ -186,29 +270,102 @@ class ForgetLedger(Sequence):
 
     def __repr__(self):
         n_rows = sum(receipt.n_forgotten for receipt in self)
-        return f"<ForgetLedger: {len(self)} receipts, {n_rows} rows forgotten>"
+        fits = f" in {self.epoch} fits" if self.epoch > 1 else ""
+        return f"<ForgetLedger: {len(self)} receipts, {n_rows} rows forgotten{fits}>"
 
-    def covers(self, sample_id):
-        """Whether the row with this id was forgotten.
+    @property
+    def of_last_fit(self):
+        """tuple of ForgetReceipt: those of the fit that the estimator is of."""
+        return tuple(receipt for receipt in self if receipt.epoch == self.epoch)
+
+    def covers(self, sample_id=None, *, groups=None):
+        """Whether rows, or all rows of groups, were forgotten and are still out of the model.
+
+        What a later ``fit`` was given again, under the same ids or groups, is not covered until
+        it is forgotten again.
 
         Parameters
         ----------
-        sample_id : int or str
-            As given to ``fit``; a position if ``fit`` was given no ids.
+        sample_id : int, str or array-like of shape (n_keys,)
+            As given to ``fit``; positions in the last ``fit`` if it was given no ids.
+        groups : int, str or array-like of shape (n_keys,)
+            As given to ``fit``; covered where no row of the group remained. One of the two.
 
         Returns
         -------
-        covered : bool
-        """
-        return self.knows_id(sample_id) or any(sample_id in r.sample_id for r in self)
+        covered : bool, or ndarray of shape (n_keys,), bool
 
-    def knows_id(self, sample_id):
-        """Whether an id given to ``fit`` was forgotten."""
-        return self.hash(sample_id) in self._ids
+        Raises
+        ------
+        ValueError
+            If not one of the two is given, or it holds anything but int and str.
+        """
+        if (sample_id is None) == (groups is None):
+            raise ValueError("covers takes one of sample_id and groups, got both or none of them.")
+        if sample_id is None:
+            (keys, single), covers = _keys(groups, "groups"), self._covers_group
+        else:
+            (keys, single), covers = _keys(sample_id, "sample_id"), self._covers_row
+        covered = [covers(key) for key in keys]
+        return covered[0] if single else np.array(covered, dtype=bool)
+
+    def _covers_row(self, key):
+        hashed = self.hash(key)
+        if hashed in self._ids:
+            return ("sample_id", hashed) not in self._back
+        return not isinstance(key, str) and any(key in r.sample_id for r in self.of_last_fit)
+
+    def _covers_group(self, key):
+        hashed = self.hash(key)
+        return hashed in self._erased and ("groups", hashed) not in self._back
+
+    def knows_id(self, sample_id, *, this_epoch=False):
+        """Whether an id given to ``fit`` was forgotten, at any time or since the last ``fit``."""
+        epoch = self._ids.get(self.hash(sample_id))
+        return epoch == self.epoch if this_epoch else epoch is not None
 
     def rows_of_group(self, group):
-        """Number of rows of a group that were forgotten."""
+        """Number of rows of a group that were forgotten since the last ``fit`` that had it."""
         return self._groups.get(self.hash(group), 0)
+
+    def returned(self, rows, forget=None):
+        """Forgotten ids and erased groups that new training data holds.
+
+        Parameters
+        ----------
+        rows : TrainingRows
+            Of the new fit.
+        forget : ndarray of shape (n_rows,), bool, default=None
+            Rows that are forgotten at once, and do not count.
+
+        Returns
+        -------
+        returned : dict of str to list
+            Keys under "sample_id" and "groups", in the order of the rows; without empty ones.
+        """
+        known = {"sample_id": (rows.sample_id, self._ids), "groups": (rows.groups, self._erased)}
+        found = {}
+        for name, (keys, forgotten) in known.items():
+            if keys is not None and forgotten:
+                keys = keys if forget is None else keys[~forget]
+                keys = [key for key in dict.fromkeys(keys.tolist()) if self.hash(key) in forgotten]
+                found |= {name: keys} if keys else {}
+        return found
+
+    def next_epoch(self, rows, returned):
+        """Ledger of a new fit on ``rows``, of which :meth:`returned` found some."""
+        back = {(name, self.hash(key)) for name, keys in returned.items() for key in keys}
+        groups = dict(self._groups)
+        if groups and rows.groups is not None:  # these are counted anew
+            for key in set(rows.groups.tolist()):
+                groups.pop(self.hash(key), None)
+        return replace(
+            self,
+            epoch=self.epoch + 1,
+            versions=dict(library_versions()),
+            _groups=groups,
+            _back=frozenset(back),
+        )
 
     def hash(self, key):
         """Keyed hash under which this ledger lists an id or a group."""
@@ -238,14 +395,25 @@ class ForgetLedger(Sequence):
         -------
         ledger : ForgetLedger
         """
-        ids = set() if rows.sample_id is None else set(self.labels(rows, hit))
-        groups = dict(self._groups)
-        if rows.groups is not None:
-            for key in rows.groups[hit].tolist():
+        ids, groups, erased = dict(self._ids), dict(self._groups), set()
+        if rows.sample_id is not None:
+            ids |= dict.fromkeys(self.labels(rows, hit), self.epoch)
+        if rows.groups is not None and len(hit):
+            remain = set(np.delete(rows.groups, hit).tolist())
+            for key, n_rows in Counter(rows.groups[hit].tolist()).items():
                 hashed = self.hash(key)
-                groups[hashed] = groups.get(hashed, 0) + 1
+                groups[hashed] = groups.get(hashed, 0) + n_rows
+                erased |= set() if key in remain else {hashed}
+        gone = {("groups", key) for key in erased}
+        if rows.sample_id is not None:
+            gone |= {("sample_id", key) for key in self.labels(rows, hit)}
         return replace(
-            self, receipts=(*self.receipts, receipt), _ids=self._ids | ids, _groups=groups
+            self,
+            receipts=(*self.receipts, receipt),
+            _ids=ids,
+            _groups=groups,
+            _erased=self._erased | erased,
+            _back=self._back - gone,
         )
 
     def to_json(self, **options):
@@ -265,3 +433,23 @@ def _plain(value):
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} in a receipt is not serialisable")
+
+
+def _keys(values, name):
+    """The keys of an array-like or the only one, and which of the two."""
+    single = isinstance(values, (str, int, np.generic)) or getattr(values, "ndim", 1) == 0
+    if single:
+        values = [values.item() if hasattr(values, "item") else values]
+    array = np.asarray(values) if hasattr(values, "__array__") else values
+    if not isinstance(array, (list, tuple, np.ndarray)) or getattr(array, "ndim", 1) != 1:
+        raise ValueError(
+            f"{name} must be an int, a str or a one-dimensional array-like of these, got "
+            f"{type(values).__name__}."
+        )
+    keys = [key.item() if isinstance(key, np.generic) else key for key in array]
+    for key in keys:
+        if isinstance(key, bool) or not isinstance(key, (int, str)):
+            raise ValueError(
+                f"{name} must hold int or str, got an object of type {type(key).__name__}."
+            )
+    return keys, single

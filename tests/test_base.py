@@ -136,7 +136,7 @@ def test_tags_and_routing():
     assert get_tags(PumaClassifier()).guarantee.kind == "approximate"
     assert get_tags(make_pipeline(StandardScaler(), RetrainClassifier())) is not None
     requests = RetrainClassifier().get_metadata_routing()._serialize()["$self_request"]["fit"]
-    assert requests == {"sample_id": True, "groups": True, "forget": True}
+    assert requests == dict.fromkeys(("sample_id", "groups", "forget", "on_return"), True)
     with config_context(enable_metadata_routing=True):
         silent = RetrainClassifier().set_fit_request(forget=False)
         with pytest.raises(TypeError, match="forget"):

@@ -14,7 +14,7 @@ import sk_unlearn
 ROOT = Path(sk_unlearn.__file__).parent
 # a layer may import the layers before it; within a layer anything but cycles
 LAYERS = [
-    ["exceptions"],
+    ["exceptions", "_state_version"],
     ["utils"],
     ["receipts"],
     ["functional"],

@@ -267,9 +267,14 @@ def test_stored_models_that_knew_forgotten_rows_are_deleted(step, tmp_path):
     assert not plain & files() or isinstance(step, Normalizer)
     pipe.fit(X, y)
     assert len(files()) == n_files
-    pipe[-1]._store_.remove()
-    clone(pipe).fit(X, y, forget=MASK)[-1]._store_.remove()
+    pipe.set_params(sisaclassifier__checkpoints=None).fit(X, y)
     assert not files()
+    in_fit = clone(pipe).set_params(sisaclassifier__checkpoints=tmp_path).fit(X, y, forget=MASK)
+    assert {path.name for path in files()} == {
+        item.name.rpartition("/")[2]
+        for chain in in_fit[-1]._chains_.values()
+        for item in chain.saved
+    }
 
 
 CHANGED = [

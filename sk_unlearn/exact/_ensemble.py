@@ -3,6 +3,7 @@
 import os
 import pickle
 from abc import abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -15,6 +16,7 @@ from sk_unlearn.exact._placement import check_forget_proba
 from sk_unlearn.exact._store import check_checkpoints, open_store
 from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
+from sk_unlearn.exceptions import CheckpointError
 from sk_unlearn.nets import contains_net, drop_idle_splits, is_net, prepare
 from sk_unlearn.nets._stacked_steps import RestingSteps
 from sk_unlearn.utils._sklearn import num_samples
@@ -80,7 +82,16 @@ class BaseEnsemble(BaseExact):
         """Set the public learned attributes from ``_chains_``."""
 
     def fit(
-        self, X, y, *, sample_id=None, groups=None, forget=None, forget_proba=None, **fit_params
+        self,
+        X,
+        y,
+        *,
+        sample_id=None,
+        groups=None,
+        forget=None,
+        forget_proba=None,
+        on_return="warn",
+        **fit_params,
     ):
         """Train on all rows, then forget those marked by ``forget``.
 
@@ -99,6 +110,9 @@ class BaseEnsemble(BaseExact):
         forget_proba : array-like of shape (n_samples,), float in [0, 1], default=None
             How likely each row is to be erased one day; rows of one group share a value.
             Only used to place rows so that likely requests cost little.
+        on_return : {"warn", "raise"}, default="warn"
+            What to do with rows that were forgotten and are here again:
+            :class:`~sk_unlearn.exceptions.ForgottenRowsReturnedWarning` or an error.
         **fit_params : dict
             Refused by name: single rows cannot be weighted.
 
@@ -108,7 +122,33 @@ class BaseEnsemble(BaseExact):
         """
         if forget_proba is not None:
             fit_params["forget_proba"] = forget_proba
-        return super().fit(X, y, sample_id=sample_id, groups=groups, forget=forget, **fit_params)
+        known = {"sample_id": sample_id, "groups": groups, "forget": forget}
+        return super().fit(X, y, **known, on_return=on_return, **fit_params)
+
+    def clean_checkpoints(self):
+        """Remove files below ``checkpoints`` that nobody can need.
+
+        Those are folders that a process wrote and never published, because it was killed or
+        interrupted, and files of this estimator that could not be removed when it stopped needing
+        them. ``fit``, ``forget``, ``forget_cost`` and loading a pickle do this as well. Files of
+        other estimators, of copies, and of processes that are at work are not touched. Of remote
+        URLs only the files of this estimator are known.
+
+        Returns
+        -------
+        removed : list of str
+            Paths.
+
+        Raises
+        ------
+        CheckpointError
+            If a file cannot be removed.
+        """
+        store = vars(self).get("_store_") or open_store(self.checkpoints)
+        try:
+            return store.sweep()
+        except Exception as error:
+            raise CheckpointError(f"A checkpoint could not be removed: {error}.") from error
 
     def _check_fit_params(self, fit_params):
         # checked below, with the number of rows
@@ -192,11 +232,7 @@ class BaseEnsemble(BaseExact):
         self._store_ = open_store(self.checkpoints)
         self._chains_, self._steps_ = {}, RestingSteps()
         names = np.unique(self._placement_.part).tolist()
-        try:
-            self._advance(names, rows, np.ones(len(rows), dtype=bool))
-        except BaseException:
-            self._store_.remove()
-            raise
+        self._advance(names, rows, np.ones(len(rows), dtype=bool))
         self._collect(rows)
         for chain in self._chains_.values():
             self._copy_input_attributes(chain.model)
@@ -204,12 +240,8 @@ class BaseEnsemble(BaseExact):
     def _forget_rows(self, rows, retained, hit):
         keep = np.ones(len(rows), dtype=bool)
         keep[hit] = False
-        before = self._chains_
-        try:
-            cost, solver = self._advance(self._touched(hit), rows, keep)
-        except BaseException:
-            self._store_.sweep(_saved(before))
-            raise
+        self._store_ = self._store_.draft()
+        cost, solver = self._advance(self._touched(hit), rows, keep)
         self._placement_ = self._placement_.drop(hit)
         self._collect(retained)
         return Removal(cost, solver=solver)
@@ -217,6 +249,7 @@ class BaseEnsemble(BaseExact):
     def _removal_cost(self, rows, hit):
         keep = np.ones(len(rows), dtype=bool)
         keep[hit] = False
+        self._sweep()
         return self._update(self._touched(hit), rows, keep).cost(keep)
 
     def _touched(self, hit):
@@ -238,28 +271,55 @@ class BaseEnsemble(BaseExact):
 
     def _advance(self, names, rows, keep):
         update = self._update(names, rows, keep, self._store_)
+        if update.saves:
+            self._store_.begin()
         self._chains_ = update.train(
             rows.X, self._store_, self._steps_, n_jobs=self.n_jobs, verbose=self.verbose
         )
         return update.cost(keep), update.solver
 
-    def _publish(self, draft):
-        before = vars(self).get("_store_")
-        super()._publish(draft)
+    def _succeed(self, before):
+        # a first fit replaces nothing, and a request without rows keeps the store
+        store = vars(before).get("_store_")
+        if store is self._store_:
+            return
+        held = {} if store is None else _saved(before._chains_)
+        kept = _saved(self._chains_)
+        self._store_.succeed(store, [held[key] for key in held.keys() - kept.keys()])
+
+    def _settle(self):
         try:
-            if before is not None and before is not draft._store_:
-                before.remove()
-            self._store_.sweep(_saved(self._chains_))
-        except OSError as error:
+            self._store_.sweep()
+        except Exception as error:  # whatever the file system raises
             warn_user(
                 f"{type(self).__name__} could not remove checkpoints that are no longer used, "
                 f"and that may have been computed from forgotten rows: {error}. Remove them from "
-                f"{self._recipe_['checkpoints']}; the next fit or forget tries again.",
+                f"{self._recipe_['checkpoints']}; whatever reads the folder next tries again.",
                 UserWarning,
             )
 
-    def _discard(self):
-        self._store_.remove()
+    def _sweep(self):
+        """As :meth:`_settle`, in passing."""
+        store = vars(self).get("_store_")
+        if store is not None:
+            with suppress(Exception):  # the model does not need the files
+                store.sweep()
+
+    def _discard(self, kept):
+        store = vars(self).get("_store_")
+        if store is not None and store is not vars(kept).get("_store_"):
+            store.discard()
+
+    def __getstate__(self):
+        store = vars(self).get("_store_")
+        if store is not None:  # what a pickle needs is no draft's, also where that was interrupted
+            with suppress(Exception):
+                store.settle()
+        return super().__getstate__()
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._sweep()
 
     def _exact_state(self):
         # states between steps by content: where they are kept, and under which name, differs
@@ -287,4 +347,5 @@ def _unpickled(state):
 
 
 def _saved(chains):
-    return [item for chain in chains.values() for item in chain.saved]
+    """Saved states of chains, by their files."""
+    return {item.name: item for chain in chains.values() for item in chain.saved}

@@ -202,7 +202,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         kept = np.unique(drop_rows(self._rows_.y, hit))
         if len(kept) < len(self.classes_):
             sizes = self._class_sizes | {len(self.classes_)}
-            self._check_class_numbers(self._inner_estimator(), kept, sizes)
+            self._check_class_numbers(self._as_told()._inner_estimator(), kept, sizes)
 
     def _check_adopted_columns(self, rows):
         """Refuse labels that the trained estimator has no output for."""

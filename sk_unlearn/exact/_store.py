@@ -3,18 +3,25 @@
 import json
 import os
 import secrets
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import fsspec
 import safetensors.torch
+from fsspec.implementations.local import LocalFileSystem
 
+from sk_unlearn.exact._draft_mark import DraftMark, remove_dead_drafts
+from sk_unlearn.exceptions import CheckpointError
 from sk_unlearn.utils._state_tree import map_tensors, pack, unpack
 
 __all__ = ["FolderStore", "MemoryStore", "Saved", "check_checkpoints", "open_store"]
 
 _SUFFIX = ".safetensors"
+_PREFIX = "sk_unlearn-"
+_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Saved:
     state : dict or None
         Itself, where it is kept in memory.
     name, sha256, n_bytes : str, str, int
-        Of the file, where it is one.
+        Of the file, where it is one: its folder and its own name.
     """
 
     key: str
@@ -38,8 +45,83 @@ class Saved:
     n_bytes: int = 0
 
 
-class MemoryStore:
+class _Store:
+    """What becomes of files that the state before held, whatever this one's are kept in."""
+
+    def __init__(self):
+        self._mark, self._before, self._dropped = None, (), ()
+        self._in_place = False
+
+    def succeed(self, before, dropped):
+        """Take over from another store; :meth:`settle` removes what is dropped.
+
+        Parameters
+        ----------
+        before : store or None
+            Of the state that this one's replaces.
+        dropped : iterable of Saved
+            What that state holds and this one's does not.
+        """
+        self._in_place = True
+        if before is not None:
+            files = [before.path(saved) for saved in dropped if saved.name is not None]
+            self._dropped = (*before._dropped, *self._dropped, *files)
+            # files of its folder may be kept: a mark that is still there must go as well
+            self._before = (*self._before, before)
+
+    def settle(self):
+        """Remove what was dropped, then the mark: whoever reads the estimator needs its files.
+
+        Raises
+        ------
+        OSError
+            If a file could not be removed; the next call tries again.
+        """
+        if not self._in_place:  # a draft, which may still be given up
+            return
+        left, first = [], None
+        for path in self._dropped:
+            try:
+                _remove_file(path)
+            except Exception as error:  # the others go all the same
+                left, first = [*left, path], first or error
+        self._dropped = tuple(left)
+        marked = [
+            (store, store._mark) for store in (*self._before, self) if store._mark is not None
+        ]
+        for store, _ in marked:
+            _remove_if_empty(f"{store.url}/{store._name}")
+        for store, mark in marked:  # the last thing: what is killed before was never published
+            mark.remove()
+            store._mark = None  # not before: without a reference to it, the folder would be dead
+        self._before = ()
+        if first is not None:
+            raise first
+
+    def sweep(self):
+        """Settle, and remove folders of dead drafts beside this one's.
+
+        Returns
+        -------
+        removed : list of str
+        """
+        removed, dropped = self._remove_dead(), list(self._dropped)
+        self.settle()
+        return removed + dropped
+
+    def _remove_dead(self):
+        return []
+
+
+class MemoryStore(_Store):
     """States stay in the estimator, and in its pickle."""
+
+    def draft(self):
+        """Return the store of a draft."""
+        return self
+
+    def begin(self):
+        """Prepare for states to be saved: nothing to do."""
 
     def save(self, key, state):
         """Keep a copy of a state; return its :class:`Saved`."""
@@ -50,18 +132,20 @@ class MemoryStore:
         """Return a saved state, or None if it is lost."""
         return saved.state
 
-    def sweep(self, kept):
-        """Remove everything but ``kept``: nothing to do, the estimator drops it."""
-
-    def remove(self):
+    def discard(self):
         """Remove everything: nothing to do."""
 
 
-class FolderStore:
-    """States are safetensors files in a folder of their own, named after their SHA-256.
+class FolderStore(_Store):
+    """States are safetensors files, named after their SHA-256.
 
-    The digests that decide whether a file is believed are those in the estimator; the
-    file ``manifest.json`` beside the states repeats them for auditors.
+    Each draft of an estimator, in ``fit`` or ``forget``, writes into a new folder of its own. A
+    mark beside it says so until the draft is published and the files that it replaces are
+    removed; a :class:`DraftMark` that outlives its process is of a draft that was never published.
+    An estimator only ever removes files that it held itself, and folders of dead drafts: those of
+    copies and of other processes stay.
+
+    The digests that decide whether a file is believed are those in the estimator.
 
     Parameters
     ----------
@@ -70,12 +154,44 @@ class FolderStore:
     """
 
     def __init__(self, url):
+        super().__init__()
         url = str(url)
         if "://" not in url:
             # absolute: the working directory may change before a removal
             url = os.path.abspath(os.path.expanduser(url))
-        self.folder = f"{url.rstrip('/')}/sk_unlearn-{secrets.token_hex(8)}"
-        self._closed = False
+        self.url = url.rstrip("/")
+        self._name = f"{_PREFIX}{secrets.token_hex(8)}"
+        self._begun = self._closed = False
+
+    def draft(self):
+        """Return the store of a draft: it reads what this one has, and writes elsewhere."""
+        return FolderStore(self.url)
+
+    def begin(self):
+        """Make the folder that states will be saved in.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be made.
+        """
+        try:
+            fs, root = self._open()
+            folder = f"{root}/{self._name}"
+            if _is_local(fs):
+                remove_dead_drafts(root, _PREFIX)
+                os.makedirs(root, exist_ok=True)
+                self._mark = DraftMark(folder)
+                self._begun = True
+                os.mkdir(folder)
+            else:
+                self._begun = True
+                fs.makedirs(folder, exist_ok=True)
+        except Exception as error:  # whatever the file system raises
+            raise CheckpointError(
+                f"checkpoints must be a folder or fsspec URL that can be written to, got "
+                f"{self.url!r} ({_text(error)}). Make it one again, or fit with other checkpoints."
+            ) from error
 
     def save(self, key, state):
         """Write a state; return its :class:`Saved`."""
@@ -83,20 +199,26 @@ class FolderStore:
         content = safetensors.torch.save(tensors, metadata={"skeleton": skeleton})
         digest = sha256(content).hexdigest()
         # the key is in the name: two chains may reach the same bits, and lose them apart
-        name = f"{key[:16]}-{digest[:16]}{_SUFFIX}"
-        if self._closed:
-            raise RuntimeError(f"{self.folder} was removed: another training of this fit failed.")
-        fs, folder = self._open()
-        fs.makedirs(folder, exist_ok=True)
-        fs.pipe_file(f"{folder}/{name}", content)
+        name = f"{self._name}/{key[:16]}-{digest[:16]}{_SUFFIX}"
+        try:
+            if self._closed:
+                raise FileNotFoundError("removed, since another training of this draft failed")
+            fs, root = self._open()
+            # the folder is not made again: it is gone where the draft was given up
+            fs.pipe_file(f"{root}/{name}", content)
+        except Exception as error:
+            raise CheckpointError(
+                f"A state could not be written to {self.url}/{name}: {_text(error)}."
+            ) from error
         return Saved(key, name=name, sha256=digest, n_bytes=len(content))
 
     def load(self, saved):
-        """Return a saved state, or None if its file is lost or altered."""
-        fs, folder = self._open()
+        """Return a saved state, or None if its file is lost, altered or no file."""
         try:
-            content = fs.cat_file(f"{folder}/{saved.name}")
-        except OSError:
+            fs, root = self._open()
+            path = f"{root}/{saved.name}"
+            content = _read_file(path, saved.n_bytes) if _is_local(fs) else fs.cat_file(path)
+        except Exception:  # whatever is in its place; the digest would not be the state's
             return None
         if sha256(content).hexdigest() != saved.sha256:
             return None
@@ -104,50 +226,83 @@ class FolderStore:
         skeleton = json.loads(content[8 : 8 + length])["__metadata__"]["skeleton"]
         return unpack(safetensors.torch.load(content), skeleton)
 
-    def sweep(self, kept):
-        """Remove every file but those of ``kept``, and write the manifest.
+    def path(self, saved):
+        """Path or URL of a saved state."""
+        return f"{self.url}/{saved.name}"
 
-        Parameters
-        ----------
-        kept : iterable of Saved
-        """
-        fs, folder = self._open()
-        files = {saved.name: saved for saved in kept}
-        if not files:
-            self._remove_folder()
-            return
-        errors = []
-        for path in fs.ls(folder, detail=False) if fs.exists(folder) else ():
-            name = path.rsplit("/", 1)[-1]
-            if name.endswith(_SUFFIX) and name not in files:
-                try:
-                    fs.rm_file(path)
-                except OSError as error:  # the others go all the same
-                    errors.append(error)
-        manifest = {
-            name: {"sha256": saved.sha256, "bytes": saved.n_bytes}
-            for name, saved in sorted(files.items())
-        }
-        fs.makedirs(folder, exist_ok=True)
-        fs.pipe_file(f"{folder}/manifest.json", json.dumps(manifest, indent=1).encode())
-        if errors:
-            raise errors[0]
+    def _remove_dead(self):
+        fs, root = self._open()
+        return remove_dead_drafts(root, _PREFIX) if _is_local(fs) else []
 
-    def remove(self):
-        """Remove the folder and everything in it; nothing can be saved any more."""
+    def discard(self):
+        """Remove the folder of a draft that will not be published, or was taken back."""
+        self._in_place = False
         self._closed = True  # threads that go on after another failed must not fill it again
-        self._remove_folder()
+        if not self._begun:
+            return
+        try:
+            fs, root = self._open()
+            folder = f"{root}/{self._name}"
+            if fs.exists(folder):
+                fs.rm(folder, recursive=True)
+        except Exception:
+            return  # what led here is raised; the mark stays, so that a later sweep tries again
+        if self._mark is not None:
+            self._mark.remove()
+            self._mark = None
 
-    def _remove_folder(self):
-        fs, folder = self._open()
-        if fs.exists(folder):
-            fs.rm(folder, recursive=True)
+    def __getstate__(self):
+        # who reads it in another process saves into the folder; the draft stays its owner's
+        return {**vars(self), "_mark": None, "_before": ()}
 
     def _open(self):
-        fs, folder = fsspec.core.url_to_fs(self.folder)
+        fs, root = fsspec.core.url_to_fs(self.url)
         # others write to the same folder: a listing from before would hide their files
-        fs.invalidate_cache(folder)
-        return fs, folder
+        fs.invalidate_cache(root)
+        return fs, root
+
+
+def _is_local(fs):
+    return isinstance(fs, LocalFileSystem)
+
+
+def _text(error):
+    return f"{type(error).__name__}: {error}"
+
+
+def _read_file(path, n_bytes):
+    """Content of a regular file of the size that is expected."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size != n_bytes:
+            raise FileNotFoundError(path)
+        return file.read(n_bytes + 1)
+
+
+def _open_at_once(path, flags):
+    # a pipe in place of the file would wait for somebody to write
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _remove_file(url):
+    """Remove a file, and its folder if it was the last one; nothing if something else is there."""
+    fs, path = fsspec.core.url_to_fs(url)
+    try:
+        if not _is_local(fs):
+            fs.rm_file(path)
+        elif not os.path.isdir(path) or os.path.islink(path):
+            os.unlink(path)
+    except _GONE:
+        pass
+    _remove_if_empty(url.rpartition("/")[0])
+
+
+def _remove_if_empty(url):
+    fs, folder = fsspec.core.url_to_fs(url)
+    if not _is_local(fs):
+        return  # object stores have no folders, and may take this for a whole container
+    with suppress(OSError):  # not empty, or not there
+        os.rmdir(folder)
 
 
 def open_store(checkpoints):
@@ -173,15 +328,15 @@ def check_checkpoints(checkpoints):
 
     Raises
     ------
-    ValueError
+    CheckpointError
     """
     if checkpoints is None:
         return
     try:
-        fs, folder = fsspec.core.url_to_fs(os.path.dirname(FolderStore(checkpoints).folder))
-        fs.makedirs(folder, exist_ok=True)
+        fs, root = fsspec.core.url_to_fs(FolderStore(checkpoints).url)
+        fs.makedirs(root, exist_ok=True)
     except Exception as error:  # whatever the file system raises
-        raise ValueError(
+        raise CheckpointError(
             f"checkpoints must be a folder or fsspec URL that can be written to, got "
-            f"{str(checkpoints)!r}: {error}"
+            f"{str(checkpoints)!r} ({_text(error)})."
         ) from error

@@ -33,6 +33,11 @@ class Update:
     plans: dict
     starts: dict
 
+    @property
+    def saves(self):
+        """Whether training saves states: those after all steps but the last."""
+        return any(len(steps) > 1 for steps in self._redone())
+
     def train(self, X, store, resting, *, n_jobs=None, verbose=0):
         """Train what is pending.
 

@@ -77,6 +77,11 @@ class BaseExact(BaseForgetEstimator):
                     "rows that are forgotten later. Pass what it wraps, so that it is trained "
                     f"here, or move it out: make_pipeline(FrozenEstimator(...), {owner}(...))."
                 )
+            if isinstance(value, BaseForgetEstimator) and vars(value).get("checkpoints"):
+                raise ValueError(
+                    f"The checkpoints of {type(value).__name__}, {where}, would keep what was "
+                    "computed from forgotten rows: it is cloned, trained anew. Set them to None."
+                )
             if name.rpartition("__")[2] == "memory" and _is_cache(value):
                 raise ValueError(
                     f"The cache {where} would keep what was computed from forgotten rows, got "

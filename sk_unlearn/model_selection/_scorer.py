@@ -1,5 +1,7 @@
 """Metrics of forgetting as scorers for ``cross_validate`` and grid searches."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import MetadataRequest
@@ -136,7 +138,7 @@ class _Rows:
         self.place = {python_scalar(key): row for row, key in enumerate(scorer.sample_id)}
         present = set(held.sample_id.tolist())
         self.retained = np.array([key in present for key in self.place])
-        knows = self.holder.receipts_.knows_id
+        knows = partial(self.holder.receipts_.knows_id, this_epoch=True)
         self.forgotten = np.array([knows(key) for key in self.place]) & ~self.retained
         if not self.forgotten.any():
             raise ValueError(
@@ -155,7 +157,8 @@ class _Rows:
         check_labels_of_ids(self.y, where, held.y, held_by="the estimator")
 
     def _check_fold(self, X, y, sample_id, forget):
-        present, knows = set(self.holder._rows_.sample_id.tolist()), self.holder.receipts_.knows_id
+        present = set(self.holder._rows_.sample_id.tolist())
+        knows = partial(self.holder.receipts_.knows_id, this_epoch=True)
         check_metadata(
             num_samples(X),
             lambda key: key in present or knows(key),
@@ -220,5 +223,5 @@ _METRICS = {
     "forget_accuracy": lambda rows: rows.accuracy(rows.forgotten),
     "retain_accuracy": lambda rows: rows.accuracy(rows.retained),
     "forget_loss": lambda rows: rows.losses(*rows.take(rows.forgotten)).mean(),
-    "cost": lambda rows: sum(r.cost.share_of_retrain for r in rows.holder.receipts_),
+    "cost": lambda rows: sum(r.cost.share_of_retrain for r in rows.holder.receipts_.of_last_fit),
 }

@@ -53,6 +53,11 @@ def check_steps(pipe):
                 "learned from rows that are forgotten later. Pass what it wraps, or move it "
                 f"out: make_pipeline(FrozenEstimator(...), {owner}(...))."
             )
+        if isinstance(part, BaseForgetEstimator) and vars(part).get("checkpoints") is not None:
+            raise ValueError(
+                f"The checkpoints of {type(part).__name__}, {where!r} of {owner}, would keep what "
+                "was computed from forgotten rows: it is cloned and fitted anew. Set them to None."
+            )
         if where.rpartition("__")[2] == "memory" and (
             isinstance(part, str) or hasattr(part, "cache")
         ):

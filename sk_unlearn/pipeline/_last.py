@@ -1,5 +1,7 @@
 """The last step: trained, and brought to where it is without some rows."""
 
+from copy import copy
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -43,6 +45,7 @@ def fit_last(pipe, step, X, rows):
         print(f"[ForgetPipeline] {name}")
     last.random_state = derive_seed(pipe._seed_, "step", name) if own is None else root_seed(own)
     params = step_params(rows, name, "fit")
+    last._part_of_draft_ = True  # its files are, until the pipeline is published
     last.fit(X, rows.y, sample_id=rows.ids, groups=rows.groups, **params)
     last.random_state = step.random_state  # as it was before the draw, to repeat it
     return last
@@ -172,9 +175,7 @@ def _content_digest(X):
 
 
 def _without_caches(last):
-    copied = object.__new__(type(last))
-    copied.__dict__ = dict(last.__getstate__())
-    return copied
+    return copy(last)
 
 
 def _full_cost(last, hit):

@@ -151,7 +151,9 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
         self.random_state = random_state
 
-    def fit(self, X, y, *, sample_id=None, groups=None, forget=None, **fit_params):
+    def fit(
+        self, X, y, *, sample_id=None, groups=None, forget=None, on_return="warn", **fit_params
+    ):
         """Fit every step, then forget the rows marked by ``forget``.
 
         Parameters
@@ -166,6 +168,9 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
             Whose row it is: ``forget(groups=...)`` removes everything of one person.
         forget : ndarray of shape (n_samples,), bool, default=None
             Rows to forget after training.
+        on_return : {"warn", "raise"}, default="warn"
+            What to do with rows that were forgotten and are here again:
+            :class:`~sk_unlearn.exceptions.ForgottenRowsReturnedWarning` or an error.
         **fit_params : dict
             Metadata of the steps, ``step__parameter`` or, with metadata routing enabled,
             what they request. What has one value a row is cut with the rows.
@@ -174,7 +179,8 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
         -------
         self : object
         """
-        return super().fit(X, y, sample_id=sample_id, groups=groups, forget=forget, **fit_params)
+        known = {"sample_id": sample_id, "groups": groups, "forget": forget}
+        return super().fit(X, y, **known, on_return=on_return, **fit_params)
 
     def forget_cost(self, X_idx=None, *, sample_id=None, groups=None):
         """Predict what a request would cost; changes nothing.
@@ -200,6 +206,19 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
     decision_function = _read("decision_function")
     score_samples = _read("score_samples")
     score = _read("score")
+
+    def clean_checkpoints(self):
+        """Remove files of the last step's ``checkpoints`` that nobody can need.
+
+        See :meth:`SisaClassifier.clean_checkpoints`.
+
+        Returns
+        -------
+        removed : list of str
+            Paths; empty where the last step saves no states.
+        """
+        last = self.steps[-1][1]
+        return last.clean_checkpoints() if hasattr(last, "clean_checkpoints") else []
 
     def __getitem__(self, ind):
         if isinstance(ind, slice):  # it holds no training rows, so it cannot forget
@@ -328,11 +347,19 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
         state["steps"] = [*self.steps[:-1], (name, last._exact_state())]
         return state
 
-    def _publish(self, draft):
-        before, after = self.steps[-1][1], draft.steps[-1][1]
-        super()._publish(draft)
-        # stored models that nothing needs any more are deleted when a last step is published
-        (before if hasattr(before, "_rows_") else after)._publish(after)
+    def _method_name(self):
+        return f"{type(self).__name__}({self.steps[-1][1]._method_name()})"
 
-    def _discard(self):
-        self.steps[-1][1]._discard()
+    def _succeed(self, before):
+        self.steps[-1][1]._succeed(before.steps[-1][1])
+
+    def _settle(self):
+        self.steps[-1][1]._settle()
+
+    def _discard(self, kept):
+        try:
+            last, before = self.steps[-1][1], kept.steps[-1][1]
+        except (TypeError, IndexError):  # what is refused
+            return
+        if isinstance(last, BaseForgetEstimator):
+            last._discard(before)

@@ -57,4 +57,6 @@ def residual_steps(pipe):
 
 
 def _n_forgotten(step):
-    return sum(receipt.n_forgotten for receipt in getattr(step, "receipts_", ()))
+    receipts = getattr(step, "receipts_", ())
+    # what it forgot before it was fitted again says nothing of the rows it has now
+    return sum(receipt.n_forgotten for receipt in getattr(receipts, "of_last_fit", receipts))

@@ -7,7 +7,7 @@ import numpy as np
 from sk_unlearn.exceptions import ForgetRequestError
 from sk_unlearn.utils._values import plain_scalar, read_values, shown
 
-__all__ = ["ForgetRequest", "resolve_request"]
+__all__ = ["ForgetRequest", "check_note", "resolve_request"]
 
 # of keys, not of positions, for which NumPy has never read them
 _UNORDERED = (set, frozenset, type({}.keys()), type({}.values()))
@@ -25,11 +25,17 @@ class ForgetRequest:
         Distinct rows asked for.
     n_already : int
         Of these, rows that were forgotten before.
+    groups : tuple of int or str
+        The groups asked for, where it was by groups.
+    note : str or None
+        Of whoever asks, for the receipt.
     """
 
     hit: np.ndarray
     n_requested: int
     n_already: int
+    groups: tuple = ()
+    note: str | None = None
 
 
 def resolve_request(rows, forgotten, X_idx=None, *, sample_id=None, groups=None):
@@ -175,7 +181,16 @@ def _by_group(rows, forgotten, groups):
     hit = np.array(
         [row for row, key in enumerate(rows.groups.tolist()) if key in wanted], dtype=np.int64
     )
-    return ForgetRequest(hit, len(hit) + n_already, n_already)
+    return ForgetRequest(hit, len(hit) + n_already, n_already, groups=tuple(asked))
+
+
+def check_note(note):
+    """Return a note as a plain str or None, or refuse it."""
+    if note is not None and not isinstance(note, str):
+        raise ForgetRequestError(
+            f"note must be a str or None, got {note!r} of type {type(note).__name__}."
+        )
+    return None if note is None else str(note)
 
 
 def _keys(values, name):

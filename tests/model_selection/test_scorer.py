@@ -34,7 +34,7 @@ METRICS = ("mia_auc", "forget_accuracy", "retain_accuracy", "forget_loss", "cost
 
 def first_fold():
     train, test = next(KFold(3).split(X))
-    clf = CLF.fit(X[train], y[train], sample_id=IDS[train], forget=FORGET[train])
+    clf = clone(CLF).fit(X[train], y[train], sample_id=IDS[train], forget=FORGET[train])
     return clf, train[FORGET[train]], train[~FORGET[train]], test
 
 
@@ -100,7 +100,7 @@ def test_grid_search():
 
 
 def test_a_forgotten_class_has_probability_zero():
-    clf = CLF.fit(X, y, sample_id=IDS, forget=y == 2)
+    clf = clone(CLF).fit(X, y, sample_id=IDS, forget=y == 2)
     assert score("forget_loss", clf) > 80
     assert score("forget_accuracy", clf) == 0
 
@@ -121,9 +121,9 @@ def test_refusals():
         make_forgetting_scorer("mia_auc", X, y, sample_id=IDS[:-1])
     scorer = make_forgetting_scorer("mia_auc", X, y, sample_id=IDS)
     with pytest.raises(ValueError, match="fitted without sample_id"):
-        scorer(CLF.fit(X, y, forget=FORGET))
+        scorer(clone(CLF).fit(X, y, forget=FORGET))
     with pytest.raises(ValueError, match="has forgotten none"):
-        scorer(CLF.fit(X, y, sample_id=IDS))
+        scorer(clone(CLF).fit(X, y, sample_id=IDS))
     with pytest.raises(TypeError, match="an estimator that forgets"):
         scorer(LogisticRegression())
 
