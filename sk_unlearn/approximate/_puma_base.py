@@ -43,6 +43,7 @@ from sk_unlearn.nets import (
 )
 from sk_unlearn.nets._criteria import weighs_classes
 from sk_unlearn.receipts import ForgetCost, Guarantee
+from sk_unlearn.utils._generators import without_draws
 from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
@@ -156,7 +157,7 @@ class BasePuma(BaseNetForget):
         if (X is None) != (y is None):
             raise ValueError("influences takes X and y together, or neither.")
         told = self._as_told()
-        with told._computing():
+        with told._computing(), without_draws():
             net = told.estimator_
             cache = told._known_curvature(told._rows_)
             objective = told._objective(net, told._rows_, cache, damping=damping)
@@ -190,7 +191,8 @@ class BasePuma(BaseNetForget):
 
     def _remove(self, net, retained, leaving, position, n_hit):
         """Move the parameters: as many steps as the request is split into."""
-        with measured_work() as work:
+        # in evaluation mode; what draws there all the same has no gradient to speak of
+        with measured_work() as work, without_draws():
             budget = Budget(work, most_work(self._n_epochs, self._n_trained))
             params, reports = self._move(net, retained, leaving, position, budget)
         passes = work.row_passes / (self._n_trained + len(leaving))

@@ -6,6 +6,8 @@ from skorch.dataset import Dataset
 from skorch.utils import is_pandas_ndframe
 from torch.utils.data import DataLoader, Subset
 
+from sk_unlearn.utils._generators import own_generator
+
 __all__ = ["ArrayDataset", "TensorBatches", "as_tensor"]
 
 # Shuffled rows are gathered a block of batches at a time, which measures faster than batch
@@ -206,7 +208,7 @@ class TensorBatches:
         if root is None:
             return iter(self._loader)
         # DataLoader draws this seed for worker processes when an epoch starts
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator or own_generator())
         return self._batches(*root.tensors, rows)
 
     def _batches(self, X, y, rows):
@@ -235,7 +237,7 @@ class TensorBatches:
     def _epoch_generator(self):
         if self.generator is not None:
             return self.generator
-        seed = torch.empty((), dtype=torch.int64).random_().item()
+        seed = torch.empty((), dtype=torch.int64).random_(generator=own_generator()).item()
         return torch.Generator().manual_seed(seed)
 
 

@@ -12,9 +12,11 @@ from torch.utils.data import Subset
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._batches import ArrayDataset
 from sk_unlearn.nets._inspect import bare_module
+from sk_unlearn.nets._known_parts import draws_nothing
 from sk_unlearn.nets._lean import lean_modes, restore_modes
 from sk_unlearn.nets._target import match_target
 from sk_unlearn.nets._validation_rows import check_brought_data
+from sk_unlearn.utils._generators import pause_draws, resume_draws
 from sk_unlearn.utils._seeding import isolated_rng
 from sk_unlearn.utils._warn import warn_user
 
@@ -52,10 +54,13 @@ class TrainingSetup(Callback):
             self.checked_ = True
             _match_datasets(net, dataset_train, dataset_valid)
             _check_batch_of_one(net, dataset_train)
+            if draws_nothing(net):
+                pause_draws()
         for module in _switched(net):
             lean_modes(module)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
+        resume_draws()
         for module in _switched(net):
             restore_modes(module)
         _warn_diverged(net)

@@ -13,6 +13,7 @@ from sk_unlearn.nets._stacked_batches import batch_options
 from sk_unlearn.nets._stacked_single import initial_states
 from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._stacked_train import train_stack
+from sk_unlearn.utils._generators import without_draws
 from sk_unlearn.utils._threads import reproducible_threads
 
 __all__ = ["default_width", "train_stacks"]
@@ -99,7 +100,8 @@ def _train_one_stack(net, X, y, row_sets, seeds, start, epochs, stop, kept, n_sl
             next(fresh) if state is None else _reseeded(state, seed)
             for seed, state in zip(seeds, start, strict=True)
         ]
-        return train_stack(net, X, y, rows, states, epochs, stop.check, kept, n_slots)
+        with without_draws():  # a stack draws from the generators of its nets
+            return train_stack(net, X, y, rows, states, epochs, stop.check, kept, n_slots)
 
 
 def _reseeded(state, seed):

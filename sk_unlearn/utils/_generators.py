@@ -12,27 +12,55 @@ Python's ``random``, have no such place.
 """
 
 import threading
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["has_own_generators", "own_generators"]
+__all__ = ["own_generator", "own_generators", "pause_draws", "resume_draws", "without_draws"]
 
 
 class _Own(threading.local):
     torch = None
     numpy = None  # state of a legacy generator
     n_locks = 0
+    pause = None
 
 
 _own = _Own()
 
 
-def has_own_generators():
-    """Whether this thread draws from generators of its own."""
-    return _own.torch is not None
+def own_generator():
+    """The generator that this thread's draws come from; None for the global one."""
+    return _own.torch
+
+
+def pause_draws():
+    """Say that nothing draws until :func:`resume_draws`: looking for draws takes time.
+
+    Draws that were handed :func:`own_generator` are found without looking.
+    """
+    if _own.torch is not None and _own.pause is None:
+        _own.pause = torch._C._DisableTorchDispatch()
+
+
+def resume_draws():
+    """End what :func:`pause_draws` began; so does the end of the block of the generators."""
+    _own.pause = None
+
+
+@contextmanager
+def without_draws():
+    """A block in which nothing draws."""
+    outermost = _own.pause is None
+    pause_draws()
+    try:
+        yield
+    finally:
+        if outermost:
+            resume_draws()
 
 
 class own_generators:
@@ -49,7 +77,8 @@ class own_generators:
 
     def __enter__(self):
         _install()
-        self.before = _own.torch, _own.numpy
+        self.before = _own.torch, _own.numpy, _own.pause is not None
+        resume_draws()
         if _own.torch is None:  # one mode is enough, and each takes some microseconds an operation
             mode = _Draws()
             mode.__enter__()
@@ -59,13 +88,20 @@ class own_generators:
 
     def __exit__(self, *error):
         if self.before is not None:
-            _own.torch, _own.numpy = self.before
+            resume_draws()
+            _own.torch, _own.numpy, paused = self.before
+            if paused:
+                pause_draws()
         if self.mode is not None:
             self.mode.__exit__(*error)
 
 
 class _Draws(TorchDispatchMode):
     """Hands this thread's generator to every operation that draws and was given none."""
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # it would import torch's compiler, and wrap every call
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}

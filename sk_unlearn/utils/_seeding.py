@@ -14,7 +14,7 @@ from joblib import parallel_config
 from joblib.parallel import get_active_backend
 from sklearn.utils import check_random_state
 
-from sk_unlearn.utils._generators import has_own_generators, own_generators
+from sk_unlearn.utils._generators import own_generator, own_generators
 from sk_unlearn.utils._signals import PATIENCE, hold, protected, raise_pending, release
 
 __all__ = ["derive_seed", "isolated_rng", "keyed_uniform", "root_seed"]
@@ -175,7 +175,7 @@ class isolated_rng:
             devices = list(range(torch.cuda.device_count()))
             self.settings.enter_context(torch.random.fork_rng(devices=devices))
         _seed_devices(self.seed)
-        if threading.active_count() == 1 and not has_own_generators():
+        if threading.active_count() == 1 and own_generator() is None:
             # no other thread can start meanwhile, but from the block itself
             self.shared = np.random.get_state(legacy=False), torch.default_generator.get_state()
             np.random.seed(self.seed)
