@@ -143,5 +143,6 @@ def test_probabilities_are_no_view_of_the_rows():
         verbose=0,
     )
     rows = np.random.default_rng(0).normal(size=(150, 1000)).astype(np.float32)
+    rows[:, :3] = 0.25, 0.25, 0.5
     clf = RetrainClassifier(net).fit(rows, np.arange(150) % 3)
     assert not np.shares_memory(clf.predict_proba(rows), rows)

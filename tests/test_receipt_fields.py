@@ -330,7 +330,7 @@ KEYS = st.sets(st.integers(0, 11), max_size=4)
 
 
 @given(st.lists(st.one_of(st.tuples(st.just("forget"), KEYS), st.tuples(st.just("fit"), KEYS))))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_ledger_is_right_over_any_history(history):
     # an estimator that only keeps rows, beside sets that say what must be true
     def rows_of(keys):

@@ -80,6 +80,7 @@ class BasePuma(BaseNetForget):
     }
     # all that is PUMA's own matters to removal only
     _removal_params = frozenset(_parameter_constraints) - {*BaseNetForget._parameter_constraints}
+    _removal_params |= {"params"}
 
     def __init__(
         self,

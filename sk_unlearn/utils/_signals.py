@@ -84,6 +84,13 @@ class shielded:
 
     @protected
     def __exit__(self, kind, error, traceback):
+        if _current is self:
+            self.uninstall()
+            self.deliver()
+
+    @protected
+    def uninstall(self):
+        """Put the handlers back; what waits can be raised afterwards."""
         global _current
         if _current is not self:
             return
@@ -92,7 +99,6 @@ class shielded:
         for number, handler in self.handlers.items():
             if signal.getsignal(number) == self._handle:  # nobody set another one since
                 signal.signal(number, handler)
-        self.deliver()
 
     def deliver(self):
         """Hand waiting signals to their handlers."""

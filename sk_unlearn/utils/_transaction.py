@@ -99,6 +99,7 @@ class transaction:
                 self.locks.close()
                 self._release()
         except BaseException:
+            self.shield.uninstall()
             self._take_back()
             raise
 

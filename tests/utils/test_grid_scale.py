@@ -20,7 +20,7 @@ def is_power_of_two(value):
     return value > 0 and np.frexp(value)[0] == 0.5
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(NUMBERS, min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_the_same_in_any_order_and_next_to_exact_moments(values, random):
     y = np.array(values)[:, None]
