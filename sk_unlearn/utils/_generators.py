@@ -17,7 +17,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 __all__ = ["own_generator", "own_generators", "pause_draws", "resume_draws", "without_draws"]
 
@@ -26,7 +26,8 @@ class _Own(threading.local):
     torch = None
     numpy = None  # state of a legacy generator
     n_locks = 0
-    pause = None
+    mode = None
+    paused = False
 
 
 _own = _Own()
@@ -42,19 +43,23 @@ def pause_draws():
 
     Draws that were handed :func:`own_generator` are found without looking.
     """
-    if _own.torch is not None and _own.pause is None:
-        _own.pause = torch._C._DisableTorchDispatch()
+    # not where somebody's mode came since: modes leave in the order of a stack
+    if _own.mode is not None and not _own.paused and _get_current_dispatch_mode() is _own.mode:
+        _own.paused = True
+        _own.mode.__exit__(None, None, None)
 
 
 def resume_draws():
     """End what :func:`pause_draws` began; so does the end of the block of the generators."""
-    _own.pause = None
+    if _own.paused:
+        _own.paused = False
+        _own.mode.__enter__()
 
 
 @contextmanager
 def without_draws():
     """A block in which nothing draws."""
-    outermost = _own.pause is None
+    outermost = not _own.paused
     pause_draws()
     try:
         yield
@@ -73,27 +78,30 @@ class own_generators:
 
     def __init__(self, seed):
         self.seed = seed
-        self.mode = self.before = None
+        self.before = None
 
     def __enter__(self):
         _install()
-        self.before = _own.torch, _own.numpy, _own.pause is not None
+        self.before = _own.torch, _own.numpy, _own.mode, _own.paused
         resume_draws()
-        if _own.torch is None:  # one mode is enough, and each takes some microseconds an operation
+        if _own.mode is None:  # one mode is enough, and each takes some microseconds an operation
             mode = _Draws()
             mode.__enter__()
-            self.mode = mode
+            _own.mode = mode
         _own.torch = torch.Generator().manual_seed(self.seed)
         _own.numpy = np.random.RandomState(self.seed).get_state(legacy=False)
 
     def __exit__(self, *error):
-        if self.before is not None:
-            resume_draws()
-            _own.torch, _own.numpy, paused = self.before
-            if paused:
-                pause_draws()
-        if self.mode is not None:
-            self.mode.__exit__(*error)
+        if self.before is None:
+            return
+        resume_draws()
+        _own.torch, _own.numpy, outer, paused = self.before
+        self.before = None
+        if outer is None and _own.mode is not None:
+            mode, _own.mode = _own.mode, None
+            mode.__exit__(*error)
+        elif paused:
+            pause_draws()
 
 
 class _Draws(TorchDispatchMode):
