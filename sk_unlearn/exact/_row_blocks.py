@@ -1,0 +1,158 @@
+"""Rows in blocks, of which some can leave without a copy of the rest."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from sk_unlearn.utils._rows import TrainingRows
+from sk_unlearn.utils._take import drop_rows
+
+__all__ = ["BlockedRows", "RowBlocks"]
+
+# Copied whole when one of their rows leaves: small enough that a thousand such copies are cheap.
+_ROWS = 256
+
+
+class RowBlocks:
+    """Copies of rows that keep their slots when others leave.
+
+    Immutable: what :meth:`without` returns shares all blocks but those that lose a row, in
+    which zeros stand in its place.
+
+    Parameters
+    ----------
+    blocks : list of ndarray or csr_array
+        Of 256 rows each, the last one of fewer.
+    slots : ndarray of int, ascending
+        Where the rows are that have not left.
+    """
+
+    def __init__(self, blocks, slots):
+        self.blocks = blocks
+        self.slots = slots
+
+    @classmethod
+    def of(cls, rows):
+        """Blocks of an array or of a sparse matrix in CSR form."""
+        n_rows = rows.shape[0]
+        starts = range(0, n_rows, _ROWS)
+        return cls([rows[start : start + _ROWS].copy() for start in starts], np.arange(n_rows))
+
+    def __len__(self):
+        return len(self.slots)
+
+    @property
+    def shape(self):
+        """Of the rows that have not left."""
+        return (len(self.slots), *self.blocks[0].shape[1:])
+
+    @property
+    def is_sparse(self):
+        """Whether the rows are sparse."""
+        return sparse.issparse(self.blocks[0])
+
+    def __getitem__(self, index):
+        return self.take(self.slots[index])
+
+    def __array__(self, dtype=None, copy=None):
+        rows = self.take(self.slots)
+        rows = rows.toarray() if self.is_sparse else rows
+        return rows if dtype is None else rows.astype(dtype)
+
+    def take(self, slots):
+        """Copies of some rows.
+
+        Parameters
+        ----------
+        slots : ndarray of int
+
+        Returns
+        -------
+        rows : ndarray or csr_array
+        """
+        slots = np.asarray(slots)
+        if not slots.size:
+            return self.blocks[0][:0].copy()
+        where = slots // _ROWS
+        order = np.argsort(where, kind="stable")
+        cuts = np.flatnonzero(np.diff(where[order])) + 1
+        parts = [
+            self.blocks[where[part[0]]][slots[part] % _ROWS] for part in np.split(order, cuts)
+        ]
+        rows = sparse.vstack(parts, format="csr") if self.is_sparse else np.concatenate(parts)
+        if len(parts) == 1 or (order[1:] > order[:-1]).all():
+            return rows
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return rows[back]
+
+    def chunks(self, n_rows):
+        """The rows that have not left, about so many at a time, in order."""
+        step = max(1, n_rows // _ROWS) * _ROWS
+        stops = np.searchsorted(self.slots, np.arange(step, len(self.blocks) * _ROWS, step))
+        for slots in np.split(self.slots, stops):
+            if len(slots):
+                yield slots, self.take(slots)
+
+    def without(self, slots, kept):
+        """Rows without some of them.
+
+        Parameters
+        ----------
+        slots : ndarray of int
+            Of the rows that leave.
+        kept : ndarray of int, ascending
+            Of the rows that stay.
+
+        Returns
+        -------
+        rest : RowBlocks
+        """
+        blocks, where = list(self.blocks), slots // _ROWS
+        for block in np.unique(where).tolist():
+            blocks[block] = _emptied(blocks[block], slots[where == block] % _ROWS)
+        return RowBlocks(blocks, kept)
+
+    def plus(self, rows):
+        """These rows and more at their end."""
+        blocks = list(self.blocks)
+        n_slots = sum(block.shape[0] for block in blocks)
+        slots = np.concatenate([self.slots, n_slots + np.arange(rows.shape[0])])
+        room = _ROWS - blocks[-1].shape[0]
+        if room:
+            stack = sparse.vstack if sparse.issparse(rows) else np.concatenate
+            blocks[-1] = stack([blocks[-1], rows[:room]])
+        starts = range(room, rows.shape[0], _ROWS)
+        blocks += [rows[start : start + _ROWS].copy() for start in starts]
+        return RowBlocks(blocks, slots)
+
+
+def _emptied(block, rows):
+    if sparse.issparse(block):
+        kept = np.ones(block.shape[0], dtype=block.dtype)
+        kept[rows] = 0
+        block = sparse.csr_array(block.multiply(kept[:, None]))
+        block.eliminate_zeros()
+        return block
+    block = block.copy()
+    block[rows] = np.zeros((), dtype=block.dtype)
+    return block
+
+
+@dataclass(frozen=True)
+class BlockedRows(TrainingRows):
+    """Training rows whose ``X`` and ``y`` are the estimator's own, in :class:`RowBlocks`."""
+
+    def drop(self, indices):
+        """All rows but some, without a copy of the rest."""
+        leave = self.position[indices]
+        kept = drop_rows(self.position, indices)
+
+        def pick(value):
+            if isinstance(value, RowBlocks):
+                return value.without(leave, kept)
+            # positions are looked up below
+            return kept if value is self.position else drop_rows(value, indices)
+
+        return self._picked(pick)
