@@ -328,7 +328,8 @@ class BaseClosedForm(BaseForgetEstimator):
 
     def _model_state(self):
         model = super()._model_state()
-        return {**model, "fitted": self._fitted_, "frame": self._frame_, "map": self._map_digest_}
+        frames = [None if frame is None else frame.state for frame in self._frame_]
+        return {**model, **self._fitted_.state, "frames": frames, "map": self._map_digest_}
 
     def _exact_state(self):
         rows, state = self._rows_, dict(vars(self))

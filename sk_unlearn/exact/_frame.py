@@ -58,6 +58,11 @@ class Frame:
         step = _COARSE * np.ldexp(1.0, exponent)
         return cls(np.where(varied, np.rint(mean / step) * step, 0.0), per_unit)
 
+    @property
+    def state(self):
+        """Centres, and units."""
+        return self.centre, self.per_unit
+
     def __eq__(self, other):
         return (
             isinstance(other, Frame)

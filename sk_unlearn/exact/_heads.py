@@ -51,6 +51,12 @@ class Fitted:
             out += (features * features) @ self.square_weights.T
         return out
 
+    @property
+    def state(self):
+        """What outputs follow from, by name."""
+        names = ("weights", "offset", "square_weights", "scale", "alpha")
+        return {name: getattr(self, name) for name in names}
+
     def log_density(self, features):
         """Logarithm of the mixture of the classes' densities, ndarray of shape (n,)."""
         factor, constant = self.density
@@ -87,8 +93,7 @@ def fit_ridge(sums, unit, alpha, sample, *, classification):
 def _ridge(sums, unit, alpha, sample, classification):
     """Model and its error on rows left out, one at a time."""
     mean, level = sums.features / sums.n_rows, sums.targets / sums.n_rows
-    system = sums.gram - torch.outer(mean, sums.features)
-    factor = _cholesky(system, alpha * unit)
+    factor = _cholesky(torch.addr(sums.gram, mean, sums.features, alpha=-1), alpha * unit)
     cross = sums.cross.T - torch.outer(mean, sums.targets)
     weights = torch.cholesky_solve(cross, factor)
     offset = level - mean @ weights
@@ -113,26 +118,26 @@ def _ridge(sums, unit, alpha, sample, classification):
 def _scale(outputs, targets, counts, variance):
     """Factor that makes outputs of rows left out the best logits.
 
-    It is where the derivative of the log-likelihood crosses zero, which falls with the factor;
-    a few rows' worth of belief in 1 / (2 variance) keep it finite where no row was wrong.
+    It is where the derivative of the log-likelihood crosses zero; a few rows' worth of belief
+    in 1 / (2 variance) keep it finite where no row was wrong.
     """
     guess = 1 / (2 * max(variance, 1e-12))
-    right = (targets * outputs).sum(dim=1)
-
-    def slope(log_factor):
-        logits = outputs * (guess * math.exp(log_factor))
-        expected = (torch.softmax(logits, dim=1) * outputs).sum(dim=1)
+    right = float(counts @ (targets * outputs).sum(dim=1))
+    low, high, log_factor = -8.0, 8.0, 0.0
+    for _ in range(60):
         factor = guess * math.exp(log_factor)
-        return float(counts @ (right - expected)) * factor - _PRIOR * log_factor
-
-    low, high = -8.0, 8.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        if slope(middle) > 0:
-            low = middle
-        else:
-            high = middle
-    return guess * math.exp((low + high) / 2)
+        proba = torch.softmax(outputs * factor, dim=1)
+        expected = (proba * outputs).sum(dim=1)
+        slope = factor * (right - float(counts @ expected)) - _PRIOR * log_factor
+        low, high = (log_factor, high) if slope > 0 else (low, log_factor)
+        spread = float(counts @ ((proba * outputs * outputs).sum(dim=1) - expected * expected))
+        # Newton's step where it stays between the bounds, else halfway
+        step = slope / max(factor * factor * spread - slope + _PRIOR, _PRIOR)
+        new = log_factor + step if low < log_factor + step < high else (low + high) / 2
+        if abs(new - log_factor) < 1e-6:
+            break
+        log_factor = new
+    return guess * math.exp(log_factor)
 
 
 def fit_lda(sums, unit, alpha, sample, *, classification):
@@ -140,8 +145,8 @@ def fit_lda(sums, unit, alpha, sample, *, classification):
     alpha = 1 / math.sqrt(sums.n_rows) if alpha == "auto" else float(alpha)
     counts = sums.targets
     means = sums.cross / counts[:, None]
-    within = sums.gram - means.T @ sums.cross
-    factor = _cholesky((within + within.T) / 2, alpha * unit)
+    within = torch.addmm(sums.gram, means.T, sums.cross, alpha=-1)
+    factor = _cholesky(within, alpha * unit)
     weights = torch.cholesky_solve(means.T.contiguous(), factor) * sums.n_rows
     offset = torch.log(counts / sums.n_rows) - (means.T * weights).sum(dim=0) / 2
     n_features = means.shape[1]
@@ -165,7 +170,7 @@ def fit_naive_bayes(sums, unit, alpha, sample, *, classification):
 
 
 def _cholesky(system, penalty):
-    system = system.clone()  # in memory that torch has aligned
+    """Factor of a matrix that is changed; of its lower half."""
     system.diagonal().add_(penalty)
     factor, failed = torch.linalg.cholesky_ex(system)
     if int(failed):

@@ -74,7 +74,8 @@ class ColumnMoments:
         """
         n_rows = max(self.n_rows, 1)
         first, second = np.zeros((2, self.sums.shape[2]))
-        for band in range(_BANDS):  # one after the other: the order is part of the result
+        # one after the other: the order is part of the result
+        for band in np.flatnonzero(self.sums.any(axis=(0, 2))).tolist():
             total, high, low = self.sums[:, band]
             exponent = 8 * band + _LOWEST
             first += np.ldexp(total.astype(np.float64), exponent)

@@ -75,15 +75,8 @@ class Sums:
         sums : Sums
             New tensors.
         """
-        own = replace(
-            self,
-            **{
-                name: None if value is None else value.clone()
-                for name, value in vars(self).items()
-                if name not in ("n_rows", "n_cut")
-            },
-        )
-        return own.add(features, targets, weights, n_cut, sign=sign)
+        own = {n: v.clone() for n, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        return replace(self, **own).add(features, targets, weights, n_cut, sign=sign)
 
     def add(self, features, targets, weights=None, n_cut=0, *, sign=1):
         """As :meth:`plus`, into the tensors of these sums."""

@@ -47,6 +47,11 @@ class TargetFrame:
         """Targets of some numbers."""
         return numbers / (self.per_unit * 2.0**_BITS) + self.centre
 
+    @property
+    def state(self):
+        """Centres, and units."""
+        return self.centre, self.per_unit
+
     def __eq__(self, other):
         return (
             isinstance(other, TargetFrame)
