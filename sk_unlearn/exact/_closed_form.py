@@ -58,8 +58,8 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         reads.
     scaling : {"auto", "common", "columns"} or None, default="auto"
         Units of columns: one for all, or one for each; powers of two near the standard
-        deviation. "auto" takes one for all where variances differ by less than 256. None: as
-        they are.
+        deviation. "auto" takes one for all where variances differ by factors of less than 256
+        or so. None: as they are.
     random_state : int, RandomState instance or None, default=None
         Seed of the random features. Pass an int for results that repeat.
     verbose : int, default=0

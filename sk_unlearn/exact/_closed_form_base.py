@@ -283,7 +283,11 @@ class BaseClosedForm(BaseForgetEstimator):
         slots = self._sample_.slots
         counts = _weights(rows, slots)
         counts = torch.ones(len(slots), dtype=torch.float64) if counts is None else counts
-        sample = (self._sample_.features, self._target_numbers(rows.y.take(slots)), _tensor(counts))
+        sample = (
+            self._sample_.features,
+            self._target_numbers(rows.y.take(slots)),
+            _tensor(counts),
+        )
         alpha = self.alpha if isinstance(self.alpha, (str, numbers.Real)) else list(self.alpha)
         self._fitted_ = HEADS[self.head](
             self._sums_,

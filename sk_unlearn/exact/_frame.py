@@ -8,6 +8,9 @@ __all__ = ["Frame"]
 
 # Columns that differ less than this in variance are taken to be in the same unit.
 _SAME_UNIT = 256.0
+# Up to here a column of small numbers would be missed; many columns of the same unit, such as
+# pixels, always have some that hardly vary.
+_FEW = 32
 _COARSE = 16.0
 
 
@@ -35,7 +38,8 @@ class Frame:
         moments : ColumnMoments
         scaling : {"auto", "common", "columns"} or None
             One unit for all columns, or one for each; "auto" takes one for all where the
-            largest variance is less than 256 times the median one. None: 1.
+            largest variance is less than 256 times the median one, and up to 32 columns the
+            median one less than 256 times the smallest. None: 1.
         centred : bool, default=True
         """
         mean, variance = moments.mean_and_variance()
@@ -46,7 +50,10 @@ class Frame:
             return cls(np.zeros_like(mean), np.zeros_like(mean))
         if scaling == "auto":
             known = variance[varied]
-            alike = not centred or known.max() < _SAME_UNIT * np.median(known)
+            middle = np.median(known)
+            alike = not centred or known.max() < _SAME_UNIT * middle
+            if centred and len(mean) <= _FEW:
+                alike = alike and middle < _SAME_UNIT * known.min()
             scaling = "common" if alike else "columns"
         if scaling == "common":
             variance = np.full_like(variance, variance.sum() / len(variance))

@@ -133,7 +133,7 @@ class Sums:
                 largest = max(largest, squares.max().item(), (squares.max().item() * power) ** 0.5)
         if largest > LARGEST_SUM:
             raise RemovalFailedError(
-                f"{owner} sums products of integers, which are exact up to 2^52, and {self.n_rows} "
-                f"rows may reach {largest:.3g}. Split the rows over several estimators, or bring "
+                f"{owner} sums products of integers, which are exact up to 2^52, and "
+                f"{self.n_rows} rows may reach {largest:.3g}. Split the rows over several estimators, or bring "
                 "the columns to about one unit (scaling='columns')."
             )
