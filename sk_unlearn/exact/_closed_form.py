@@ -162,7 +162,6 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        self._check_is_fitted()
         return torch.softmax(torch.from_numpy(self._outputs(X)), dim=1).numpy()
 
     @on_snapshot
@@ -178,7 +177,6 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
             Of two classes the difference.
         """
-        self._check_is_fitted()
         scores = self._outputs(X)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
@@ -218,6 +216,16 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
 
     def _leave_targets(self, y, weights):
         """Classes leave with their sums."""
+
+    def _join_targets(self, y, weights):
+        known = np.unique(y if weights is None else y[weights > 0])
+        classes = np.union1d(self.classes_, known)
+        if len(classes) > len(self.classes_):
+            before = np.searchsorted(self.classes_, classes)
+            before = np.minimum(before, len(self.classes_) - 1)
+            found = self.classes_[before] == classes
+            self.classes_ = classes
+            self._sums_ = self._sums_.pick(np.where(found, before, -1))
 
     def _restrict_targets(self):
         kept = np.flatnonzero(self._sums_.targets.numpy() > 0)
@@ -328,6 +336,9 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
 
     def _leave_targets(self, y, weights):
         self._target_moments_ -= self._moments_of(y, weights)
+
+    def _join_targets(self, y, weights):
+        self._target_moments_ += self._moments_of(y, weights)
 
     def _restrict_targets(self):
         """Targets are not labels."""

@@ -1,44 +1,49 @@
 """A model that is a function of exact sums: it forgets by subtracting."""
 
 import numbers
+import warnings
 
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.utils import column_or_1d, indexable
-from sklearn.utils.validation import validate_data
+from sklearn.frozen import FrozenEstimator
 from tqdm.auto import tqdm
 
 from sk_unlearn.base import BaseForgetEstimator, Removal
-from sk_unlearn.exact._embedding import check_features, embed, is_plain
+from sk_unlearn.exact._closed_form_checks import (
+    MOST_FEATURES,
+    check_alpha,
+    check_new_rows,
+    check_public,
+    check_training_rows,
+    check_weights,
+    check_width,
+)
+from sk_unlearn.exact._embedding import check_features, embed, is_trained_here
 from sk_unlearn.exact._frame import Frame
 from sk_unlearn.exact._heads import HEADS
 from sk_unlearn.exact._maps import FourierMap, LinearMap
 from sk_unlearn.exact._moments import ColumnMoments
+from sk_unlearn.exact._more_rows import with_more
 from sk_unlearn.exact._row_blocks import BlockedRows, RowBlocks
 from sk_unlearn.exact._sample import Sample
 from sk_unlearn.exact._sums import Sums
-from sk_unlearn.exceptions import ForgetRequestError
-from sk_unlearn.nets import is_net
-from sk_unlearn.nets._inspect import keeps_integers
+from sk_unlearn.exact._wrapped import seeded
+from sk_unlearn.exceptions import ForgetRequestError, FullRetrainWarning
+from sk_unlearn.nets import fit_net, prepare
 from sk_unlearn.receipts import ForgetCost, Guarantee
+from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
-from sk_unlearn.utils._inputs import (
-    check_labels,
-    check_net_input,
-    check_net_training_data,
-    check_targets,
-)
 from sk_unlearn.utils._seeding import derive_seed
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
 from sk_unlearn.utils._threads import reproducible_threads
+from sk_unlearn.utils._transaction import transaction
 
 __all__ = ["BaseClosedForm"]
 
 _GAMMA = 0.25  # over the number of columns
 _WIDE = 256  # columns, beyond which twice as many components are worth their time
-_MOST_FEATURES = 2**14  # of which the sums of products take 2 GiB
 _CHUNK = 2**21  # numbers at a time
+_MOST_CUT = 0.01
 
 
 class BaseClosedForm(BaseForgetEstimator):
@@ -46,6 +51,7 @@ class BaseClosedForm(BaseForgetEstimator):
 
     guarantee = Guarantee("exact")
     estimator = None  # nothing is wrapped
+    head = "ridge"
 
     _parameter_constraints: dict = {
         "features": "no_validation",
@@ -54,7 +60,7 @@ class BaseClosedForm(BaseForgetEstimator):
             StrOptions({"auto"}),
             "array-like",
         ],
-        "n_components": [Interval(numbers.Integral, 1, _MOST_FEATURES, closed="both"), None],
+        "n_components": [Interval(numbers.Integral, 1, MOST_FEATURES, closed="both"), None],
         "gamma": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "layer": [str, None],
         "scaling": [StrOptions({"auto", "common", "columns"}), None],
@@ -66,88 +72,68 @@ class BaseClosedForm(BaseForgetEstimator):
         "sample_id": True,
         "groups": True,
         "forget": True,
+        "public": True,
         "sample_weight": None,
     }
+    __metadata_request__partial_fit = {"sample_id": True, "groups": True, "sample_weight": None}
 
-    head = "ridge"
+    def partial_fit(self, X, y, *, sample_id=None, groups=None, sample_weight=None, classes=None):
+        """Add rows, as exactly as :meth:`forget` removes them.
+
+        Whatever the order of additions and removals, the model is that of one ``fit`` on the
+        rows that are there. Labels may be new ones. Without a ``fit`` before it is one.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        sample_id : array-like of shape (n_samples,), int or str, default=None
+            Of the new rows, where ``fit`` was given ids; else they are numbered on.
+        groups : array-like of shape (n_samples,), int or str, default=None
+            Where ``fit`` was given groups.
+        sample_weight : array-like of shape (n_samples,), int, default=None
+            How often each row counts.
+        classes : array-like, default=None
+            Not needed: for callers who give all labels to the first call, as to other
+            estimators.
+
+        Returns
+        -------
+        self : object
+        """
+        if not self.__sklearn_is_fitted__():
+            given = {} if sample_weight is None else {"sample_weight": sample_weight}
+            return self.fit(X, y, sample_id=sample_id, groups=groups, **given)
+        with transaction(self) as change:
+            self._validate_params()
+            draft = self._draft()
+            with draft._computing():
+                with_more(draft, X, y, sample_id, groups, sample_weight)
+            change.publish(draft)
+        return self
 
     def _check_training_data(self, X, y):
-        """Validate; return rows as they are read, and targets."""
-        owner = type(self).__name__
-        check_features(self.features, owner)
-        self._check_alpha()
-        if y is None:
-            raise ValueError(f"{owner} requires y to be passed, but the target y is None")
-        if is_plain(self.features) and sparse.issparse(X):
-            X, y = self._check_sparse(X, y)
-        elif is_plain(self.features) or is_net(self._frozen()):
-            net = None if is_plain(self.features) else self._frozen()
-            X, y = check_net_training_data(
-                self,
-                X,
-                y,
-                classification=self._classification,
-                keep_integers=net is not None and keeps_integers(net, X),
-            )
-        else:
-            check_targets(y, owner=owner, classification=self._classification)
-            X, y = indexable(X, np.asarray(y))
-            if self._classification:
-                y = column_or_1d(y, warn=True)
-                check_labels(y)
-        with reproducible_threads():
-            rows = embed(self.features, self.layer, X)
-        n_features = self._n_features(rows.shape[1])
-        if n_features > _MOST_FEATURES:
-            raise ValueError(
-                f"{owner} keeps sums of products of all pairs of features, at most "
-                f"{_MOST_FEATURES} of them, got {n_features}. Take features=None with "
-                "n_components, or reduce the columns, for example HashingVectorizer(n_features="
-                "2**12)."
-            )
-        return rows, y
-
-    def _check_sparse(self, X, y):
-        check_targets(y, owner=type(self).__name__, classification=self._classification)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=(np.float32, np.float64),
-            multi_output=not self._classification,
-            y_numeric=not self._classification,
-        )
-        if self._classification:
-            check_labels(y)
-        self._row_shape_, self._integer_rows_ = X.shape[1:], False
-        return X, y
-
-    def _check_alpha(self):
-        alpha = self.alpha
-        if isinstance(alpha, (str, numbers.Real)):
-            return
-        where = f"The 'alpha' parameter of {type(self).__name__}"
-        if self.head != "ridge":
-            raise ValueError(f"{where} must be a number or 'auto' with head={self.head!r}.")
-        values = np.asarray(alpha, dtype=object)
-        if values.ndim != 1 or not len(values):
-            raise ValueError(f"{where} must be a number, 'auto' or a list, got {alpha!r}.")
-        for value in values:
-            if not isinstance(value, numbers.Real) or not 0 < value < float("inf"):
-                raise ValueError(f"{where} must hold positive numbers, got {value!r}.")
+        """Validate; return rows as they are kept, and targets."""
+        X, y = check_training_rows(self, X, y)
+        return X if is_trained_here(self.features) else self._read(X), y
 
     def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
+        owner = type(self).__name__
+        fit_params = {name: value for name, value in fit_params.items() if value is not None}
+        public, weights = fit_params.pop("public", None), fit_params.pop("sample_weight", None)
+        self._check_fit_params(fit_params)
+        check_features(self.features, owner, public=public is not None)
+        check_alpha(self.alpha, self.head, owner)
         X, y = self._check_training_data(X, y)
-        n_rows, owner = num_samples(X), type(self).__name__
+        n_rows, params = num_samples(X), {}
         if sample_id is not None:
             sample_id = check_sample_id(sample_id, n_rows, owner=owner)
         if groups is not None:
             groups = check_keys(groups, n_rows, name="groups", owner=owner)
-        fit_params = {name: value for name, value in fit_params.items() if value is not None}
-        weights = fit_params.pop("sample_weight", None)
-        self._check_fit_params(fit_params)
-        params = {} if weights is None else {"sample_weight": _whole(weights, n_rows, owner)}
+        if weights is not None:
+            params["sample_weight"] = check_weights(weights, n_rows, f"{owner}.fit")
+        if public is not None:
+            params["public"] = check_public(public, n_rows, owner)
         rows = BlockedRows(
             RowBlocks.of(X),
             RowBlocks.of(y),
@@ -161,9 +147,12 @@ class BaseClosedForm(BaseForgetEstimator):
         mask = None if forget is None else check_forget_mask(forget, n_rows, owner=owner)
         return rows, mask
 
-    def _frozen(self):
-        """The trained object behind ``features``."""
-        return getattr(self.features, "estimator", self.features)
+    def _read(self, X):
+        """Rows as numbers, after ``features``."""
+        with reproducible_threads():
+            rows = embed(vars(self).get("features_", self.features), self.layer, X)
+        check_width(self._n_features(rows.shape[1]), type(self).__name__)
+        return rows
 
     def _n_features(self, n_columns):
         if self.features is not None:
@@ -171,60 +160,74 @@ class BaseClosedForm(BaseForgetEstimator):
         return self.n_components or (2048 if n_columns > _WIDE else 1024)
 
     def _fit_rows(self, rows):
-        n_columns = rows.X.shape[1]
+        if is_trained_here(self.features):
+            self._train_features(rows)
+        kept = self._kept(rows)
+        n_columns = kept.shape[1]
         if self.features is None:
             gamma = _GAMMA / n_columns if self.gamma is None else float(self.gamma)
             seed = derive_seed(self._seed_, "features")
             self._map_ = FourierMap(n_columns, self._n_features(n_columns), gamma, seed)
         else:
             self._map_ = LinearMap(n_columns)
-        self._map_digest_ = self._map_.digest
+        self._map_digest_ = state_digest((self._map_.digest, vars(self).get("features_")))
         self._moments_ = ColumnMoments.none(n_columns)
-        for slots, part in rows.X.chunks(_CHUNK // n_columns):
+        for slots, part in kept.chunks(max(1, _CHUNK // n_columns)):
             self._moments_ += ColumnMoments.of(part, _weights(rows, slots))
         self._start_targets(rows)
-        self._frame_ = self._new_frame(rows)
+        self._frame_ = self._input_frame(self._moments_), self._target_frame()
         self._accumulate(rows)
         self._sample_ = Sample.draw(
             self._seed_, rows.position, rows.ids, lambda slots: self._features_of(rows, slots)
         )
         self._fit_head(rows)
 
+    def _train_features(self, rows):
+        """Train the net on the public rows, and read all rows through it."""
+        public = np.flatnonzero(rows.fit_params["public"])
+        y = rows.y[public]
+        y = np.searchsorted(np.unique(y), y) if self._classification else self._encode(y)
+        net = fit_net(prepare(seeded(self.features, self._seed_)), rows.X[public], y)
+        self.features_ = FrozenEstimator(net)
+        made = self._read(rows.X[:])
+        placed = np.zeros((rows.position[-1] + 1, *made.shape[1:]), dtype=made.dtype)
+        placed[rows.position] = made
+        self._made_ = RowBlocks(RowBlocks.of(placed).blocks, rows.position)
+
+    def _kept(self, rows):
+        """The rows as they are read."""
+        return self._made_ if is_trained_here(self.features) else rows.X
+
     def _forget_rows(self, rows, retained, hit):
-        slots = rows.position[hit]
-        moved = self._subtract(rows, retained, slots)
+        if self._asks_for_public(rows, hit):
+            self._warn_full_retrain(rows, hit, stacklevel=7)
+            cost = self._removal_cost(rows, hit, warn=False)
+            self._fit_rows(retained)
+            return Removal(cost, {"features": "trained anew", "alpha": self.alpha_})
+        moved = self._subtract(rows, retained, rows.position[hit])
         self._fit_head(retained)
         cost = self._cost(len(hit), len(retained), moved)
         return Removal(cost, {"accumulated_anew": moved, "alpha": self.alpha_})
 
-    def _check_remaining(self, hit):
-        weights = self._rows_.fit_params.get("sample_weight")
-        if weights is not None and not np.delete(weights, hit).any():
-            raise ForgetRequestError(
-                "The request leaves only rows with sample_weight 0, which say nothing; at least "
-                "one that counts must remain."
-            )
-
     def _subtract(self, rows, retained, slots):
         """Bring the sums to where they are without some rows; whether all were taken anew."""
-        before = self._frame_
-        frame = self._frame_without(rows, slots)
-        leave = (rows.X.take(slots), rows.y.take(slots), _weights(rows, slots))
-        self._moments_ -= ColumnMoments.of(leave[0], leave[2])
-        self._leave_targets(leave[1], leave[2])
-        self._frame_ = frame
-        moved = frame != before
+        X, y, weights = self._kept(rows).take(slots), rows.y.take(slots), _weights(rows, slots)
+        self._moments_ -= ColumnMoments.of(X, weights)
+        self._leave_targets(y, weights)
+        if is_trained_here(self.features):
+            self._made_ = self._made_.without(slots, retained.position)
+        moved = self._move_frame()
+        if moved:
+            self._accumulate(retained)
+        else:
+            features, n_cut = self._map_(X, self._frame_[0])
+            targets = self._target_numbers(y)
+            self._sums_ = self._sums_.plus(features, targets, _tensor(weights), n_cut, sign=-1)
+        self._restrict_targets()
 
         def features_of(wanted):
             return self._features_of(retained, wanted)
 
-        if moved:
-            self._accumulate(retained)
-        else:
-            features, n_cut = self._map_(leave[0], frame[0])
-            targets, counts = self._target_numbers(leave[1]), _tensor(leave[2])
-            self._sums_ = self._sums_.plus(features, targets, counts, n_cut, sign=-1)
-        self._restrict_targets()
         self._sample_ = self._sample_.without(
             self._seed_, slots, retained.position, retained.ids, features_of
         )
@@ -232,41 +235,66 @@ class BaseClosedForm(BaseForgetEstimator):
             self._sample_ = self._sample_.renewed(features_of)
         return moved
 
-    def _removal_cost(self, rows, hit):
-        slots = rows.position[hit]
-        moved = self._frame_without(rows, slots) != self._frame_
-        return self._cost(len(hit), len(rows) - len(hit), moved)
+    def _move_frame(self):
+        """Set the frame that the moments ask for; whether it is another one."""
+        before = self._frame_
+        self._frame_ = self._input_frame(self._moments_), self._target_frame()
+        return self._frame_ != before
+
+    def _check_remaining(self, hit):
+        params = self._rows_.fit_params
+        for name, least, what in (
+            ("sample_weight", 1, "with a sample_weight above 0"),
+            ("public", 2, "that are public, on which the net of features= is trained"),
+        ):
+            if name in params and np.count_nonzero(np.delete(params[name], hit)) < least:
+                raise ForgetRequestError(
+                    f"The request leaves fewer than {least} rows {what}. Fit again without them."
+                )
+
+    def _asks_for_public(self, rows, hit):
+        public = rows.fit_params.get("public")
+        return public is not None and bool(public[hit].any())
+
+    def _warn_full_retrain(self, rows, hit, *, stacklevel):
+        n_public = int(rows.fit_params["public"][hit].sum())
+        warnings.warn(
+            f"All of {type(self).__name__} is trained anew: {n_public} of the rows asked for are "
+            "public, and the net that makes its features was trained on them.",
+            FullRetrainWarning,
+            stacklevel=stacklevel,
+        )
+
+    def _removal_cost(self, rows, hit, *, warn=True):
+        slots, n_retained = rows.position[hit], len(rows) - len(hit)
+        if self._asks_for_public(rows, hit):
+            if warn:
+                self._warn_full_retrain(rows, hit, stacklevel=6)
+            n_public = int(np.delete(rows.fit_params["public"], hit).sum())
+            passes = self.features_.estimator.max_epochs * n_public / len(rows)
+            return ForgetCost(len(hit), n_retained, passes, 1.0)
+        weights = _weights(rows, slots)
+        without = self._moments_ - ColumnMoments.of(self._kept(rows).take(slots), weights)
+        frame = self._input_frame(without), self._target_frame(rows.y.take(slots), weights)
+        return self._cost(len(hit), n_retained, frame != self._frame_)
 
     def _cost(self, n_forgotten, n_retained, moved):
         """Work in multiplications: features and sums of some rows, and the head."""
         width, columns = self._map_.n_features, self._map_.n_columns
         a_row = width * (width + (columns if self.features is None else 0))
         head = width**3 / 3
-        whole = n_retained * a_row + head
-        share = 1.0 if moved else min(1.0, (n_forgotten * a_row + head) / whole)
-        return ForgetCost(n_forgotten, n_retained if moved else 0, float("nan"), share)
+        part = (n_forgotten * a_row + head) / (n_retained * a_row + head)
+        share = 1.0 if moved else min(1.0, part)
+        return ForgetCost(n_forgotten, n_retained if moved else 0, 0.0, share)
 
-    def _frame_without(self, rows, slots):
-        moments = self._moments_ - ColumnMoments.of(rows.X.take(slots), _weights(rows, slots))
-        leave = rows.y.take(slots), _weights(rows, slots)
-        return self._input_frame(moments, rows), self._target_frame(*leave)
-
-    def _new_frame(self, rows):
-        return self._input_frame(self._moments_, rows), self._target_frame()
-
-    def _input_frame(self, moments, rows):
-        return Frame.of(moments, self.scaling, centred=not rows.X.is_sparse)
+    def _input_frame(self, moments):
+        return Frame.of(moments, self.scaling, centred=not self._rows_.X.is_sparse)
 
     def _accumulate(self, rows):
         """Sums of all rows, from their features in the present frame."""
-        width = self._map_.n_features
-        sums = Sums.none(
-            width,
-            self._n_targets(),
-            gram=self.head != "naive_bayes",
-            squares=self.head == "naive_bayes",
-        )
-        chunks = rows.X.chunks(_CHUNK // max(width, self._map_.n_columns))
+        width, naive = self._map_.n_features, self.head == "naive_bayes"
+        sums = Sums.none(width, self._n_targets(), gram=not naive, squares=naive)
+        chunks = self._kept(rows).chunks(max(1, _CHUNK // max(width, self._map_.n_columns)))
         if self.verbose:
             chunks = tqdm(chunks, desc="summing", unit="chunk", leave=False)
         for slots, part in chunks:
@@ -276,18 +304,15 @@ class BaseClosedForm(BaseForgetEstimator):
         self._sums_ = sums
 
     def _features_of(self, rows, slots):
-        return self._map_(rows.X.take(slots), self._frame_[0])[0]
+        return self._map_(self._kept(rows).take(slots), self._frame_[0])[0]
 
     def _fit_head(self, rows):
-        self._sums_.check_exact(type(self).__name__, self._target_power())
+        owner = type(self).__name__
+        self._sums_.check_exact(owner, self._target_power())
         slots = self._sample_.slots
         counts = _weights(rows, slots)
-        counts = torch.ones(len(slots), dtype=torch.float64) if counts is None else counts
-        sample = (
-            self._sample_.features,
-            self._target_numbers(rows.y.take(slots)),
-            _tensor(counts),
-        )
+        counts = np.ones(len(slots)) if counts is None else counts
+        sample = self._sample_.features, self._target_numbers(rows.y.take(slots)), _tensor(counts)
         alpha = self.alpha if isinstance(self.alpha, (str, numbers.Real)) else list(self.alpha)
         self._fitted_ = HEADS[self.head](
             self._sums_,
@@ -298,11 +323,25 @@ class BaseClosedForm(BaseForgetEstimator):
         )
         self.alpha_ = self._fitted_.alpha
         self.cut_share_ = self._sums_.n_cut / (len(rows) * self._map_.n_columns)
+        if self.cut_share_ > _MOST_CUT:
+            warnings.warn(
+                f"{self.cut_share_:.1%} of the numbers that {owner} reads are more than 32 units "
+                "from their centre and count as 32. Take scaling='columns', or bring the columns "
+                "to about one unit.",
+                UserWarning,
+                stacklevel=6,
+            )
 
     def _outputs(self, X, score=None):
         """What ``score`` says of the features of new rows, discriminants if None, in chunks."""
+        self._check_is_fitted()
         score = self._score if score is None else score
-        rows = self._read(X)
+        rows = self._read(check_new_rows(self, X))
+        if rows.shape[1] != self._map_.n_columns:
+            raise ValueError(
+                f"{type(self).__name__} was fitted on {self._map_.n_columns} numbers a row from "
+                f"features=, got {rows.shape[1]}."
+            )
         step = max(1, _CHUNK // max(self._map_.n_features, self._map_.n_columns))
         parts = [rows[start : start + step] for start in range(0, rows.shape[0], step)]
         return np.concatenate([score(self._map_(part, self._frame_[0])[0]) for part in parts])
@@ -310,36 +349,21 @@ class BaseClosedForm(BaseForgetEstimator):
     def _score(self, features):
         return self._fitted_(features).numpy()
 
-    def _read(self, X):
-        """New rows as they are read, after the checks that fit made of its own."""
-        if is_plain(self.features):
-            if sparse.issparse(X):
-                X = validate_data(
-                    self, X, accept_sparse="csr", dtype=(np.float32, np.float64), reset=False
-                )
-                return X if self._rows_.X.is_sparse else X.toarray()
-            X = check_net_input(self, X)
-        elif is_net(self._frozen()):
-            X = check_net_input(self, X)
-        with reproducible_threads():
-            rows = embed(self.features, self.layer, X)
-        if rows.shape[1] != self._map_.n_columns:
-            raise ValueError(
-                f"{type(self).__name__} was fitted on {self._map_.n_columns} features from "
-                f"features=, got {rows.shape[1]}."
-            )
-        return rows
-
     def _model_state(self):
-        model = super()._model_state()
         frames = [None if frame is None else frame.state for frame in self._frame_]
-        return {**model, **self._fitted_.state, "frames": frames, "map": self._map_digest_}
+        model = {**super()._model_state(), "frames": frames, "map": self._map_digest_}
+        model.pop("features_", None)  # it is in the digest of the map
+        return {**model, **self._fitted_.state}
 
     def _exact_state(self):
         rows, state = self._rows_, dict(vars(self))
         del state["receipts_"]
-        weights = rows.fit_params.get("sample_weight")
-        state["_rows_"] = (rows.X[:], rows.y[:], rows.sample_id, rows.groups, weights)
+        state["_rows_"] = (
+            np.asarray(rows.X),
+            *(rows.y[:], rows.sample_id, rows.groups, rows.fit_params),
+        )
+        if "_made_" in state:
+            state["_made_"] = self._made_[:]
         order = {slot: row for row, slot in enumerate(rows.position.tolist())}
         chosen = [rows.ids[order[slot]] for slot in self._sample_.slots.tolist()]
         state["_sample_"] = (chosen, self._sample_.features)
@@ -359,25 +383,3 @@ def _weights(rows, slots):
 
 def _tensor(values):
     return None if values is None else torch.as_tensor(values).to(torch.float64)
-
-
-def _whole(weights, n_rows, owner):
-    """Weights that say how often each row counts."""
-    where = f"The 'sample_weight' parameter of {owner}.fit"
-    weights = np.asarray(weights)
-    if weights.shape != (n_rows,):
-        raise ValueError(
-            f"{where} must have shape (n_samples,) = ({n_rows},), got shape {weights.shape}."
-        )
-    if weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
-        raise ValueError(f"{where} must hold integers, got dtype {weights.dtype}.")
-    odd = (weights != np.rint(weights)) | (weights < 0) | (weights > 2**20)
-    if odd.any():
-        raise ValueError(
-            f"{where} must hold integers from 0 to 2^20, which say how often a row counts: sums "
-            f"of others would not be exact. Got {weights[odd][0]!r}. Multiply all by a factor "
-            "that makes them whole."
-        )
-    if not weights.any():
-        raise ValueError(f"{where} must hold a positive number, all are 0.")
-    return weights.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a closed-form model reads: the rows themselves, or what a frozen estimator makes of them."""
+"""What a closed-form model reads: the rows, or what a frozen estimator makes of them."""
 
 import numpy as np
 from scipy import sparse
@@ -7,28 +7,40 @@ from sklearn.utils import get_tags
 
 from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import is_net
+from sk_unlearn.nets import carries_training, is_net
 from sk_unlearn.nets._activations import Activations
 from sk_unlearn.utils._sklearn import num_samples, safe_indexing
 
-__all__ = ["check_features", "embed", "is_plain"]
+__all__ = ["check_features", "embed", "is_plain", "is_trained_here"]
 
 _BLOCK = 64
 
 
 def is_plain(features):
     """Whether the rows themselves are read."""
-    return features is None or isinstance(features, str)
+    return features is None or (isinstance(features, str) and features == "passthrough")
 
 
-def check_features(features, owner):
+def is_trained_here(features):
+    """Whether a net is to be trained on public rows."""
+    return is_net(features)
+
+
+def check_features(features, owner, *, public):
     """Refuse a feature map that learns, or learned, from rows that can be forgotten.
 
     Parameters
     ----------
     features : estimator, "passthrough" or None
     owner : str
+    public : bool
+        Whether some rows are public.
     """
+    if public and not is_trained_here(features):
+        raise ValueError(
+            f"The 'public' parameter of {owner}.fit marks the rows that a net in features= is "
+            f"trained on, and features={features!r} trains none. Leave it out."
+        )
     if is_plain(features):
         return
     frozen = isinstance(features, FrozenEstimator)
@@ -41,12 +53,18 @@ def check_features(features, owner):
             "trained on other rows, as FrozenEstimator(net)."
         )
     if is_net(inner):
-        if not frozen:
+        if not frozen and not public:
             raise UnsupportedNetError(
-                f"{where} must be a trained net in a FrozenEstimator, got {type(inner).__name__}: "
-                "a net that is trained here would learn from rows that can be forgotten."
+                f"{where} must be a trained net in a FrozenEstimator, got {type(inner).__name__}, "
+                "which would learn from rows that can be forgotten. Or say by fit(..., "
+                "public=mask) which rows it may be trained on."
             )
-        if not inner.initialized_:
+        if not frozen and carries_training(inner):
+            raise UnsupportedNetError(
+                f"{where} holds a module instance that has been trained: a clone would start "
+                "from what it learned. Pass the module's class, or a fresh instance."
+            )
+        if frozen and not inner.initialized_:
             raise UnsupportedNetError(f"{where} holds a net that is not initialized.")
         return
     if not hasattr(inner, "transform"):
@@ -79,7 +97,7 @@ def embed(features, layer, X):
     rows : ndarray of shape (n, n_columns), float32 or float64, or csr_array
     """
     if is_plain(features):
-        return sparse.csr_array(X) if sparse.issparse(X) else X.reshape(len(X), -1)
+        return _canonical(X) if sparse.issparse(X) else X.reshape(len(X), -1)
     inner = features.estimator if isinstance(features, FrozenEstimator) else features
     apply = Activations(inner, layer) if is_net(inner) else inner.transform
     n_rows = num_samples(X)
@@ -100,11 +118,18 @@ def _block(apply, X, indices, size):
     filled = np.concatenate([indices, np.repeat(indices[-1:], size - len(indices))])
     out = apply(safe_indexing(X, filled))
     if sparse.issparse(out):
-        out = sparse.csr_array(out)
+        out = _canonical(out)
     else:
         out = np.asarray(out)
         out = out.reshape(len(out), -1)
     return out[: len(indices)]
+
+
+def _canonical(rows):
+    """Copy in CSR form with sorted indices, each once."""
+    rows = sparse.csr_array(rows, copy=True)
+    rows.sum_duplicates()
+    return rows
 
 
 def _same(one, other):

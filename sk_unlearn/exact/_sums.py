@@ -134,6 +134,6 @@ class Sums:
         if largest > LARGEST_SUM:
             raise RemovalFailedError(
                 f"{owner} sums products of integers, which are exact up to 2^52, and "
-                f"{self.n_rows} rows may reach {largest:.3g}. Split the rows over several estimators, or bring "
-                "the columns to about one unit (scaling='columns')."
+                f"{self.n_rows} rows may reach {largest:.3g}. Split the rows over several "
+                "estimators, or bring the columns to about one unit (scaling='columns')."
             )
