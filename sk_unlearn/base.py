@@ -80,6 +80,12 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     # what removals follow as it is now, not as it was in fit
     _recipe_ignores: frozenset = frozenset({"verbose", "n_jobs"})
 
+    # what is cheaper than steps before this estimator that are fitted anew at each request
+    _instead_of_steps = (
+        "put them inside, estimator=make_pipeline(..., model): each model then has steps of its "
+        "own, and only the models that had the rows are trained"
+    )
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"]), None],
         "random_state": ["random_state"],

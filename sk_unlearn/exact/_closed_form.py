@@ -69,6 +69,9 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels among the retained rows.
+    features_ : FrozenEstimator or transformer
+        Copy of ``features`` that rows go through, or the net trained on the public rows; not
+        there without either.
     alpha_ : float
         Penalty used.
     cut_share_ : float
@@ -261,6 +264,9 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
 
     Attributes
     ----------
+    features_ : FrozenEstimator or transformer
+        Copy of ``features`` that rows go through, or the net trained on the public rows; not
+        there without either.
     alpha_ : float
         Penalty used.
     cut_share_ : float

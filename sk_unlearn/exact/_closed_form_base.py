@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from sk_unlearn.exact._closed_form_checks import (
     check_weights,
     check_width,
 )
-from sk_unlearn.exact._embedding import check_features, embed, is_trained_here
+from sk_unlearn.exact._embedding import check_features, embed, is_plain, is_trained_here
 from sk_unlearn.exact._frame import Frame
 from sk_unlearn.exact._heads import HEADS
 from sk_unlearn.exact._maps import FourierMap, LinearMap
@@ -52,6 +53,10 @@ class BaseClosedForm(BaseForgetEstimator):
     guarantee = Guarantee("exact")
     estimator = None  # nothing is wrapped
     head = "ridge"
+    _instead_of_steps = (
+        "leave out the steps that scale, which it does by itself, and keep those that learn "
+        "nothing from rows, or that were fitted on others: it then forgets by subtracting"
+    )
 
     _parameter_constraints: dict = {
         "features": "no_validation",
@@ -106,9 +111,10 @@ class BaseClosedForm(BaseForgetEstimator):
             return self.fit(X, y, sample_id=sample_id, groups=groups, **given)
         with transaction(self) as change:
             self._validate_params()
-            draft = self._draft()
+            draft = self._as_told()
             with draft._computing():
                 with_more(draft, X, y, sample_id, groups, sample_weight)
+            draft._set_as(self)
             change.publish(draft)
         return self
 
@@ -124,6 +130,8 @@ class BaseClosedForm(BaseForgetEstimator):
         self._check_fit_params(fit_params)
         check_features(self.features, owner, public=public is not None)
         check_alpha(self.alpha, self.head, owner)
+        if not is_plain(self.features) and public is None:
+            self.features_ = deepcopy(self.features)  # what it is to others may change
         X, y = self._check_training_data(X, y)
         n_rows, params = num_samples(X), {}
         if sample_id is not None:
@@ -336,7 +344,8 @@ class BaseClosedForm(BaseForgetEstimator):
         """What ``score`` says of the features of new rows, discriminants if None, in chunks."""
         self._check_is_fitted()
         score = self._score if score is None else score
-        rows = self._read(check_new_rows(self, X))
+        told = self._as_told()
+        rows = told._read(check_new_rows(told, X))
         if rows.shape[1] != self._map_.n_columns:
             raise ValueError(
                 f"{type(self).__name__} was fitted on {self._map_.n_columns} numbers a row from "

@@ -52,11 +52,16 @@ class RowBlocks:
         """Whether the rows are sparse."""
         return sparse.issparse(self.blocks[0])
 
+    @property
+    def rows(self):
+        """Copies of all rows that have not left, as one array."""
+        return self.take(self.slots)
+
     def __getitem__(self, index):
         return self.take(self.slots[index])
 
     def __array__(self, dtype=None, copy=None):
-        rows = self.take(self.slots)
+        rows = self.rows
         rows = rows.toarray() if self.is_sparse else rows
         return rows if dtype is None else rows.astype(dtype)
 

@@ -417,6 +417,22 @@ def test_the_caller_keeps_rows_and_net():
     )
 
 
+def test_predictions_follow_the_parameters_of_fit():
+    net = FrozenEstimator(trained_net())
+    model = ClosedFormClassifier(net, random_state=0).fit(X, Y)
+    plain = ClosedFormClassifier("passthrough", random_state=0).fit(X, Y)
+    before = model.predict_proba(X), plain.predict_proba(X)
+    net.estimator.module_.layers[1].weight.data.zero_()
+    model.set_params(features="passthrough", head="naive_bayes")
+    plain.set_params(features=None, scaling="columns", alpha=100.0)
+    assert np.array_equal(model.predict_proba(X), before[0])
+    assert np.array_equal(plain.predict_proba(X), before[1])
+    plain.forget([0])
+    fresh = ClosedFormClassifier("passthrough", random_state=0)
+    fresh.fit(X[1:], Y[1:], sample_id=np.arange(1, 150))
+    assert np.array_equal(plain.predict_proba(X), fresh.predict_proba(X))
+
+
 def test_regressors_choose_their_penalty():
     A, y = load_diabetes(return_X_y=True)
     fit, test, y_fit, y_test = train_test_split(A, y, random_state=0)
