@@ -79,18 +79,24 @@ class RowBlocks:
         slots = np.asarray(slots)
         if not slots.size:
             return self.blocks[0][:0].copy()
-        where = slots // _ROWS
+        where, inside = np.divmod(slots, _ROWS)
+        if (where == where[0]).all():
+            return self.blocks[where[0]][inside]
         order = np.argsort(where, kind="stable")
-        cuts = np.flatnonzero(np.diff(where[order])) + 1
-        parts = [
-            self.blocks[where[part[0]]][slots[part] % _ROWS] for part in np.split(order, cuts)
-        ]
-        rows = sparse.vstack(parts, format="csr") if self.is_sparse else np.concatenate(parts)
-        if len(parts) == 1 or (order[1:] > order[:-1]).all():
-            return rows
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return rows[back]
+        starts = np.flatnonzero(np.diff(where[order], prepend=-1)).tolist()
+        parts = [order[i:j] for i, j in zip(starts, [*starts[1:], len(order)], strict=True)]
+        if self.is_sparse:
+            taken = [self.blocks[where[part[0]]][inside[part]] for part in parts]
+            back = np.empty_like(order)
+            back[order] = np.arange(len(order))
+            return sparse.vstack(taken, format="csr")[back]
+        blocks = [self.blocks[where[part[0]]] for part in parts]
+        # strings of several lengths are of several types
+        dtype = np.result_type(*{block.dtype for block in blocks})
+        rows = np.empty((len(slots), *blocks[0].shape[1:]), dtype=dtype)
+        for part, block in zip(parts, blocks, strict=True):
+            rows[part] = block[inside[part]]
+        return rows
 
     def chunks(self, n_rows):
         """The rows that have not left, about so many at a time, in order."""

@@ -78,16 +78,17 @@ def test_activations_are_what_the_last_linear_layer_reads():
         ClosedFormClassifier(MAPS["net"], layer="nowhere").fit(X, Y)
 
 
+class Convolution(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 5, 3)
+        self.last = nn.Linear(5 * 36, 10)
+
+    def forward(self, images):
+        return self.last(torch.relu(self.first(images)).flatten(1))
+
+
 def test_images_go_through_a_net():
-    class Convolution(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first = nn.Conv2d(1, 5, 3)
-            self.last = nn.Linear(5 * 36, 10)
-
-        def forward(self, images):
-            return self.last(torch.relu(self.first(images)).flatten(1))
-
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 1, 8, 8).astype(np.float32)[:300] / 16
     net = NeuralNetClassifier(Convolution, criterion=nn.CrossEntropyLoss, max_epochs=1, verbose=0)
