@@ -5,10 +5,10 @@ net on the mean of three splits of each set, at a log-loss of at most 1.1 times 
 takes at most half of the net's time; a request for one row takes at most 3 ms with at most 104
 inputs as they are, at most 40 ms with 1,024 components, and one for 1 % of the rows at most 1.3
 times that; with a million rows at most 1.5 times what it takes with ten thousand. DaRE forests
-(Brophy and Lowd, 2021) publish 4.3 ms a row.
+(Brophy and others, 2021) publish 4.3 ms a row.
 
 The rivals in the same run are a retrain of the default net, and SISA with its defaults. One
-thread. The defaults were chosen on splits 100 to 102, which are not among those reported.
+thread. The defaults were chosen on splits 100 to 111, which are not among those reported.
 
     python benchmarks/bench_closed_form.py
     python benchmarks/bench_closed_form.py --sets digits iris --sizes 1e4 1e5

@@ -46,13 +46,13 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
     alpha : float, list of float or "auto", default="auto"
         Penalty, in units of the kernel of a row with itself (or of the squared unit of a
         column). A list: the one with the least squared error on rows left out, for "ridge".
-        "auto": one over the square root of the number of rows; for "naive_bayes" 1e-9, a share
+        "auto": 0.5 over the square root of the number of rows; for "naive_bayes" 1e-9, a share
         of the largest variance.
     n_components : int, default=None
         Random Fourier features. None takes 1,024, or 2,048 for rows of more than 256 numbers.
     gamma : float, default=None
         Of the kernel exp(-gamma * squared distance) between rows in their units. None takes
-        0.25 over the number of columns.
+        0.2 over the number of columns.
     layer : str, default=None
         Submodule of a net whose output is the features. None takes what its last linear layer
         reads.

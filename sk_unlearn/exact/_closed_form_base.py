@@ -41,7 +41,7 @@ from sk_unlearn.utils._transaction import transaction
 
 __all__ = ["BaseClosedForm"]
 
-_GAMMA = 0.25  # over the number of columns
+_GAMMA = 0.2  # over the number of columns
 _WIDE = 256  # columns, beyond which twice as many components are worth their time
 _CHUNK = 2**21  # numbers at a time
 _MOST_CUT = 0.01

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy.linalg.lapack import dpotrf
 
 from sk_unlearn.exceptions import RemovalFailedError
 
@@ -14,6 +15,9 @@ __all__ = ["HEADS", "Fitted", "fit_lda", "fit_naive_bayes", "fit_ridge"]
 
 # Regularisations among which a regressor chooses, in units of the kernel of a row with itself.
 _ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Of a classifier, over the square root of the number of rows: the best of several on splits 100
+# to 111 of digits, breast cancer, wine, iris and letter, together with the width of the kernel.
+_AUTO = 0.5
 _LEAST = 1e-9  # of 1 - leverage
 _PRIOR = 4.0  # rows that say that errors are Gaussian
 
@@ -83,7 +87,7 @@ def fit_ridge(sums, unit, alpha, sample, *, classification):
     fitted : Fitted
     """
     if alpha == "auto":
-        alpha = 1 / math.sqrt(max(sums.n_rows, 1)) if classification else _ALPHAS
+        alpha = _AUTO / math.sqrt(sums.n_rows) if classification else _ALPHAS
     if isinstance(alpha, (int, float)):
         return _ridge(sums, unit, float(alpha), sample, classification)[0]
     found = [_ridge(sums, unit, float(one), sample, classification) for one in alpha]
@@ -142,7 +146,7 @@ def _scale(outputs, targets, counts, variance):
 
 def fit_lda(sums, unit, alpha, sample, *, classification):
     """Linear discriminants: Gaussian classes that share one covariance."""
-    alpha = 1 / math.sqrt(sums.n_rows) if alpha == "auto" else float(alpha)
+    alpha = _AUTO / math.sqrt(sums.n_rows) if alpha == "auto" else float(alpha)
     counts = sums.targets
     means = sums.cross / counts[:, None]
     within = torch.addmm(sums.gram, means.T, sums.cross, alpha=-1)
@@ -150,7 +154,7 @@ def fit_lda(sums, unit, alpha, sample, *, classification):
     weights = torch.cholesky_solve(means.T.contiguous(), factor) * sums.n_rows
     offset = torch.log(counts / sums.n_rows) - (means.T * weights).sum(dim=0) / 2
     n_features = means.shape[1]
-    scaled = factor / math.sqrt(sums.n_rows)
+    scaled = factor.tril() / math.sqrt(sums.n_rows)
     constant = -torch.log(scaled.diagonal()).sum() - n_features / 2 * math.log(2 * math.pi)
     return Fitted(weights.T.contiguous(), offset, alpha, density=(scaled, float(constant)))
 
@@ -170,16 +174,18 @@ def fit_naive_bayes(sums, unit, alpha, sample, *, classification):
 
 
 def _cholesky(system, penalty):
-    """Factor of a matrix that is changed; of its lower half."""
+    """Lower factor of a symmetric matrix, into its memory; what is above is no part of it."""
     system.diagonal().add_(penalty)
-    factor, failed = torch.linalg.cholesky_ex(system)
-    if int(failed):
+    largest = float(system.diagonal().max())
+    # its transpose is in the order that LAPACK works in
+    factor, failed = dpotrf(system.numpy().T, lower=1, clean=0, overwrite_a=1)
+    if failed:
         raise RemovalFailedError(
             "The sums of the retained rows have no Cholesky factor: alpha is too small for "
             f"features that depend on each other (penalty {penalty:.3g} on sums of squares up to "
-            f"{float(system.diagonal().max()):.3g}). Raise alpha."
+            f"{largest:.3g}). Raise alpha."
         )
-    return factor
+    return torch.from_numpy(factor)
 
 
 HEADS = {"ridge": fit_ridge, "lda": fit_lda, "naive_bayes": fit_naive_bayes}
