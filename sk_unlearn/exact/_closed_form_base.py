@@ -1,7 +1,6 @@
 """A model that is a function of exact sums: it forgets by subtracting."""
 
 import numbers
-import warnings
 from copy import deepcopy
 
 import numpy as np
@@ -38,6 +37,7 @@ from sk_unlearn.utils._seeding import derive_seed
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
 from sk_unlearn.utils._threads import reproducible_threads
 from sk_unlearn.utils._transaction import transaction
+from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BaseClosedForm"]
 
@@ -82,7 +82,17 @@ class BaseClosedForm(BaseForgetEstimator):
     }
     __metadata_request__partial_fit = {"sample_id": True, "groups": True, "sample_weight": None}
 
-    def partial_fit(self, X, y, *, sample_id=None, groups=None, sample_weight=None, classes=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        *,
+        sample_id=None,
+        groups=None,
+        sample_weight=None,
+        classes=None,
+        on_return="warn",
+    ):
         """Add rows, as exactly as :meth:`forget` removes them.
 
         Whatever the order of additions and removals, the model is that of one ``fit`` on the
@@ -101,6 +111,9 @@ class BaseClosedForm(BaseForgetEstimator):
         classes : array-like, default=None
             Not needed: for callers who give all labels to the first call, as to other
             estimators.
+        on_return : {"warn", "raise"}, default="warn"
+            What to do with rows that were forgotten and are here again under the same ids or
+            groups; see :meth:`fit`.
 
         Returns
         -------
@@ -108,12 +121,12 @@ class BaseClosedForm(BaseForgetEstimator):
         """
         if not self.__sklearn_is_fitted__():
             given = {} if sample_weight is None else {"sample_weight": sample_weight}
-            return self.fit(X, y, sample_id=sample_id, groups=groups, **given)
+            return self.fit(X, y, sample_id=sample_id, groups=groups, on_return=on_return, **given)
         with transaction(self) as change:
             self._validate_params()
             draft = self._as_told()
             with draft._computing():
-                with_more(draft, X, y, sample_id, groups, sample_weight)
+                with_more(draft, X, y, sample_id, groups, sample_weight, on_return)
             draft._set_as(self)
             change.publish(draft)
         return self
@@ -208,7 +221,7 @@ class BaseClosedForm(BaseForgetEstimator):
 
     def _forget_rows(self, rows, retained, hit):
         if self._asks_for_public(rows, hit):
-            self._warn_full_retrain(rows, hit, stacklevel=7)
+            self._warn_full_retrain(rows, hit)
             cost = self._removal_cost(rows, hit, warn=False)
             self._fit_rows(retained)
             return Removal(cost, {"features": "trained anew", "alpha": self.alpha_})
@@ -264,20 +277,19 @@ class BaseClosedForm(BaseForgetEstimator):
         public = rows.fit_params.get("public")
         return public is not None and bool(public[hit].any())
 
-    def _warn_full_retrain(self, rows, hit, *, stacklevel):
+    def _warn_full_retrain(self, rows, hit):
         n_public = int(rows.fit_params["public"][hit].sum())
-        warnings.warn(
+        warn_user(
             f"All of {type(self).__name__} is trained anew: {n_public} of the rows asked for are "
             "public, and the net that makes its features was trained on them.",
             FullRetrainWarning,
-            stacklevel=stacklevel,
         )
 
     def _removal_cost(self, rows, hit, *, warn=True):
         slots, n_retained = rows.position[hit], len(rows) - len(hit)
         if self._asks_for_public(rows, hit):
             if warn:
-                self._warn_full_retrain(rows, hit, stacklevel=6)
+                self._warn_full_retrain(rows, hit)
             n_public = int(np.delete(rows.fit_params["public"], hit).sum())
             passes = self.features_.estimator.max_epochs * n_public / len(rows)
             return ForgetCost(len(hit), n_retained, passes, 1.0)
@@ -332,12 +344,11 @@ class BaseClosedForm(BaseForgetEstimator):
         self.alpha_ = self._fitted_.alpha
         self.cut_share_ = self._sums_.n_cut / (len(rows) * self._map_.n_columns)
         if self.cut_share_ > _MOST_CUT:
-            warnings.warn(
+            warn_user(
                 f"{self.cut_share_:.1%} of the numbers that {owner} reads are more than 32 units "
                 "from their centre and count as 32. Take scaling='columns', or bring the columns "
                 "to about one unit.",
                 UserWarning,
-                stacklevel=6,
             )
 
     def _outputs(self, X, score=None):

@@ -174,18 +174,18 @@ def fit_naive_bayes(sums, unit, alpha, sample, *, classification):
 
 
 def _cholesky(system, penalty):
-    """Lower factor of a symmetric matrix, into its memory; what is above is no part of it."""
+    """Lower factor, from the lower triangle and in its memory; what is above is no part of it."""
     system.diagonal().add_(penalty)
     largest = float(system.diagonal().max())
-    # its transpose is in the order that LAPACK works in
-    factor, failed = dpotrf(system.numpy().T, lower=1, clean=0, overwrite_a=1)
+    # transposed, memory is in the order of LAPACK
+    upper, failed = dpotrf(system.numpy().T, lower=0, clean=0, overwrite_a=1)
     if failed:
         raise RemovalFailedError(
             "The sums of the retained rows have no Cholesky factor: alpha is too small for "
             f"features that depend on each other (penalty {penalty:.3g} on sums of squares up to "
             f"{largest:.3g}). Raise alpha."
         )
-    return torch.from_numpy(factor)
+    return torch.from_numpy(upper.T)
 
 
 HEADS = {"ridge": fit_ridge, "lda": fit_lda, "naive_bayes": fit_naive_bayes}

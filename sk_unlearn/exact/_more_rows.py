@@ -8,12 +8,13 @@ from sk_unlearn.exact._embedding import is_trained_here
 from sk_unlearn.exact._moments import ColumnMoments
 from sk_unlearn.exact._row_blocks import BlockedRows
 from sk_unlearn.utils._ids import check_keys, check_sample_id
+from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._sklearn import num_samples
 
 __all__ = ["with_more"]
 
 
-def with_more(draft, X, y, sample_id, groups, weights):
+def with_more(draft, X, y, sample_id, groups, weights, on_return):
     """Add rows to a draft of a closed-form model.
 
     Parameters
@@ -22,6 +23,7 @@ def with_more(draft, X, y, sample_id, groups, weights):
         Fitted.
     X, y : array-like
     sample_id, groups, weights : array-like or None
+    on_return : {"warn", "raise"}
     """
     X = check_new_rows(draft, X)
     y = check_more_targets(draft, X, y)
@@ -30,6 +32,16 @@ def with_more(draft, X, y, sample_id, groups, weights):
     read = draft._read(X)
     kept = X if is_trained_here(draft.features) else read
     rows = _appended(draft, before, kept, y, sample_id, groups, params)
+    new = TrainingRows(
+        None,
+        None,
+        len(y),
+        sample_id=None if sample_id is None else rows.sample_id[len(before) :],
+        groups=None if groups is None else rows.groups[len(before) :],
+    )
+    ledger = draft.receipts_
+    returned = draft._returned(ledger, new, None, on_return, "partial_fit")
+    draft.receipts_ = ledger.readmit(returned)
     slots = before.n_fit + np.arange(len(y))
     counts = params["sample_weight"][-len(y) :] if "sample_weight" in params else None
     draft._rows_ = rows

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+from scipy.linalg.blas import dsyrk
 
 from sk_unlearn.exceptions import RemovalFailedError
 
@@ -28,7 +29,7 @@ class Sums:
     targets : Tensor of shape (n_targets,)
     cross : Tensor of shape (n_targets, n_features)
     gram : Tensor of shape (n_features, n_features), or None
-        None where no head asks for it.
+        Its lower triangle, zeros above. None where no head asks for it.
     squares : Tensor of shape (n_targets, n_features), or None
         Squares of features, for each class.
     n_cut : int
@@ -87,7 +88,7 @@ class Sums:
         self.targets.add_(counts.sum(dim=0), alpha=sign)
         self.cross.addmm_(targets.T, counted, alpha=sign)
         if self.gram is not None:
-            self.gram.addmm_(features.T, counted, alpha=sign)
+            _add_products(self.gram, features, None if weights is None else counted, sign)
         if self.squares is not None:
             self.squares.addmm_(targets.T, features * counted, alpha=sign)
         return replace(self, n_rows=self.n_rows + sign * n_rows, n_cut=self.n_cut + sign * n_cut)
@@ -137,3 +138,12 @@ class Sums:
                 f"{self.n_rows} rows may reach {largest:.3g}. Split the rows over several "
                 "estimators, or bring the columns to about one unit (scaling='columns')."
             )
+
+
+def _add_products(gram, features, counted, sign):
+    """Add products of features with each other to the lower triangle of ``gram``."""
+    if counted is not None:
+        gram.add_((features.T @ counted).tril_(), alpha=sign)
+        return
+    # half the work of a product of matrices; transposed, memory is in the order of BLAS
+    dsyrk(float(sign), features.numpy().T, 1.0, gram.numpy().T, overwrite_c=1)

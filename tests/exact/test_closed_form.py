@@ -19,7 +19,13 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_unlearn import ClosedFormClassifier, ClosedFormRegressor, RetrainClassifier
-from sk_unlearn.exceptions import ForgetRequestError, FullRetrainWarning, UnsupportedNetError
+from sk_unlearn.exceptions import (
+    ForgetRequestError,
+    ForgottenRowsReturnedError,
+    ForgottenRowsReturnedWarning,
+    FullRetrainWarning,
+    UnsupportedNetError,
+)
 from sk_unlearn.nets import default_classifier
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils.estimator_checks import check_exact_forget, check_forget_estimator
@@ -173,7 +179,8 @@ def test_rows_can_be_added_and_removed_in_any_order(name):
     model.forget(sample_id=ids[:3])
     model.partial_fit(X[second], y[second], **part(second))  # labels 1 and 2 are new or partly so
     model.forget(groups="g4")
-    model.partial_fit(X[third], y[third], **part(third))
+    with pytest.warns(ForgottenRowsReturnedWarning, match="g4"):
+        model.partial_fit(X[third], y[third], **part(third))
     model.forget([70, 140])
     kept = np.flatnonzero((groups != "g4") & ~np.isin(np.arange(150), [0, 1, 2, 70, 140]))
     kept = np.union1d(kept, np.flatnonzero((groups == "g4") & (np.arange(150) >= 110)))
@@ -181,7 +188,12 @@ def test_rows_can_be_added_and_removed_in_any_order(name):
     fresh = clone(HEADS[name]).fit(X[kept], y[kept], **part(kept))
     assert same(model, fresh)
     back = np.array([1, 70])  # and back again, at the end
-    model.partial_fit(X[back], y[back], **part(back))
+    with pytest.raises(ForgottenRowsReturnedError, match="r1"):
+        model.partial_fit(X[back], y[back], **part(back), on_return="raise")
+    assert model.receipts_.covers(["r1", "r2"]).all()
+    with pytest.warns(ForgottenRowsReturnedWarning, match="r1"):
+        model.partial_fit(X[back], y[back], **part(back))
+    assert model.receipts_.covers(["r1", "r2"]).tolist() == [False, True]
     order = np.concatenate([kept, back])
     assert same(model, clone(HEADS[name]).fit(X[order], y[order], **part(order)))
     assert model.forget(sample_id="r70").receipts_[-1].n_forgotten == 1

@@ -140,13 +140,23 @@ def test_sums_can_be_subtracted_in_any_parts():
         "features": weights[kept] @ features[kept],
         "targets": weights[kept] @ targets[kept],
         "cross": targets[kept].T @ torch.diag(weights[kept]) @ features[kept],
-        "gram": features[kept].T @ torch.diag(weights[kept]) @ features[kept],
+        "gram": (features[kept].T @ torch.diag(weights[kept]) @ features[kept]).tril(),
         "squares": targets[kept].T @ torch.diag(weights[kept]) @ features[kept] ** 2,
     }
     assert (rest.n_rows, rest.n_cut) == (fresh.n_rows, 5)
     for name, sums in expected.items():
         assert torch.equal(getattr(rest, name), getattr(fresh, name))
         assert torch.equal(getattr(rest, name), sums)
+
+
+def test_weights_of_one_are_none():
+    features = torch.from_numpy(RNG.randint(-4096, 4097, (90, 20)).astype(float))
+    targets, ones = torch.ones(90, 1, dtype=torch.float64), torch.ones(90, dtype=torch.float64)
+    empty = Sums.none(20, 1, gram=True, squares=False)
+    for sign in (1, -1):
+        plain = empty.plus(features, targets, sign=sign)
+        assert torch.equal(plain.gram, (sign * features.T @ features).tril())
+        assert torch.equal(plain.gram, empty.plus(features, targets, ones, sign=sign).gram)
 
 
 def test_sums_that_may_round_are_refused():
