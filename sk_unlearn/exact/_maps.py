@@ -15,6 +15,7 @@ from sk_unlearn.utils._digest import state_digest
 __all__ = ["FourierMap", "LinearMap"]
 
 _CHUNK = 2**21  # numbers at a time
+_NARROW = 256  # columns, beyond which orthogonal directions are dear and no better
 _CUT = 32.0  # in units: numbers further from the centre count as this far
 
 
@@ -124,7 +125,7 @@ def _table(bits, phase_bits):
 
 def _directions(rng, n_columns, n_features):
     """Gaussian directions; blocks of orthogonal ones where a block costs little."""
-    if n_columns > 1024:
+    if n_columns > _NARROW:
         return rng.standard_normal((n_columns, n_features))
     blocks = []
     for start in range(0, n_features, n_columns):

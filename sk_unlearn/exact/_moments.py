@@ -10,7 +10,7 @@ __all__ = ["ColumnMoments"]
 # A float32 is an integer of 24 bits times a power of two. Numbers whose exponents share all but
 # the lowest three bits are summed together, as integers of at most 31 bits.
 _BANDS, _LOWEST = 32, -150
-_CHUNK = 2**18  # numbers at a time, so that they stay in a cache
+_CHUNK = 2**18  # numbers at a time
 # Columns whose variance is less than rounding can make of a constant one
 _ROUNDING = 2.0**-46
 
@@ -50,13 +50,11 @@ class ColumnMoments:
         """
         n_rows, n_columns = rows.shape
         sums = np.zeros((3, _BANDS, n_columns), dtype=np.int64)
-        if sparse.issparse(rows):
-            _add_sparse(sums, rows.tocsr(), weights)
-        else:
-            step = max(1, _CHUNK // max(1, n_columns))
-            for start in range(0, n_rows, step):
-                part = slice(start, start + step)
-                _add_dense(sums, rows[part], None if weights is None else weights[part])
+        step = max(1, _CHUNK // max(1, n_columns))
+        for start in range(0, n_rows, step):
+            part = rows[start : start + step]
+            counts = None if weights is None else weights[start : start + step]
+            _add(sums, *(_stored(part, counts) if sparse.issparse(rows) else _dense(part, counts)))
         return cls(n_rows if weights is None else int(weights.sum()), sums)
 
     def __add__(self, other):
@@ -97,24 +95,27 @@ def _split(values):
     return exponent >> 3, whole
 
 
-def _add_dense(sums, rows, weights):
-    band, whole = _split(rows)
-    found = np.bincount(band[whole != 0], minlength=_BANDS)
-    for number in np.flatnonzero(found).tolist():
-        part = np.where(band == number, whole, 0)
-        square = part * part
-        halves = (part, square >> 32, square & 0xFFFFFFFF)
-        for total, values in zip(sums[:, number], halves, strict=True):
-            total += (values if weights is None else values * weights[:, None]).sum(axis=0)
+def _dense(rows, weights):
+    """Numbers other than 0, their columns, and how often each counts."""
+    flat = np.ascontiguousarray(rows, dtype=np.float32).ravel()
+    where = np.flatnonzero(flat)
+    counts = None if weights is None else weights[where // rows.shape[1]]
+    return flat[where], where % rows.shape[1], counts
 
 
-def _add_sparse(sums, rows, weights):
-    band, whole = _split(rows.data)
+def _stored(rows, weights):
+    """As :func:`_dense`, of a sparse array."""
+    counts = None if weights is None else np.repeat(weights, np.diff(rows.indptr))
+    return rows.data, rows.indices.astype(np.int64), counts
+
+
+def _add(sums, values, columns, counts):
+    band, whole = _split(values)
     square = whole * whole
-    count = np.ones(len(whole), dtype=np.int64)
-    if weights is not None:
-        count = np.repeat(weights, np.diff(rows.indptr))
-    flat = sums.reshape(3, -1)
-    where = band * sums.shape[2] + rows.indices
-    for total, values in zip(flat, (whole, square >> 32, square & 0xFFFFFFFF), strict=True):
-        np.add.at(total, where, values * count)
+    where = band * sums.shape[2] + columns
+    halves = (whole, square >> 32, square & 0xFFFFFFFF)
+    for total, part in zip(sums.reshape(3, -1), halves, strict=True):
+        if counts is None:  # at most 2^18 numbers below 2^33: exact in float64
+            total += np.bincount(where, part, minlength=len(total)).astype(np.int64)
+        else:
+            np.add.at(total, where, part * counts)
