@@ -213,7 +213,8 @@ class BaseClosedForm(BaseForgetEstimator):
         made = self._read(rows.X[:])
         placed = np.zeros((rows.position[-1] + 1, *made.shape[1:]), dtype=made.dtype)
         placed[rows.position] = made
-        self._made_ = RowBlocks(RowBlocks.of(placed).blocks, rows.position)
+        whole = RowBlocks.of(placed)
+        self._made_ = RowBlocks(whole.blocks, rows.position, whole.size)
 
     def _kept(self, rows):
         """The rows as they are read."""

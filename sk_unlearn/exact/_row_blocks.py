@@ -10,8 +10,8 @@ from sk_unlearn.utils._take import drop_rows
 
 __all__ = ["BlockedRows", "RowBlocks"]
 
-# Copied whole when one of their rows leaves: small enough that a thousand such copies are cheap.
-_ROWS = 256
+# A block is copied whole when one of its rows leaves: small, so that a thousand copies are cheap.
+_BYTES, _FEWEST, _MOST = 2**14, 16, 256
 
 
 class RowBlocks:
@@ -23,21 +23,25 @@ class RowBlocks:
     Parameters
     ----------
     blocks : list of ndarray or csr_array
-        Of 256 rows each, the last one of fewer.
+        Of `size` rows each, the last one of fewer.
     slots : ndarray of int, ascending
         Where the rows are that have not left.
+    size : int
     """
 
-    def __init__(self, blocks, slots):
+    def __init__(self, blocks, slots, size):
         self.blocks = blocks
         self.slots = slots
+        self.size = size
 
     @classmethod
     def of(cls, rows):
         """Blocks of an array or of a sparse matrix in CSR form."""
-        n_rows = rows.shape[0]
-        starts = range(0, n_rows, _ROWS)
-        return cls([rows[start : start + _ROWS].copy() for start in starts], np.arange(n_rows))
+        n_rows, size = rows.shape[0], _MOST
+        if not sparse.issparse(rows):
+            size = min(max(_BYTES // max(1, rows[:1].nbytes), _FEWEST), _MOST)
+        blocks = [rows[start : start + size].copy() for start in range(0, n_rows, size)]
+        return cls(blocks, np.arange(n_rows), size)
 
     def __len__(self):
         return len(self.slots)
@@ -79,7 +83,7 @@ class RowBlocks:
         slots = np.asarray(slots)
         if not slots.size:
             return self.blocks[0][:0].copy()
-        where, inside = np.divmod(slots, _ROWS)
+        where, inside = np.divmod(slots, self.size)
         if (where == where[0]).all():
             return self.blocks[where[0]][inside]
         order = np.argsort(where, kind="stable")
@@ -100,8 +104,9 @@ class RowBlocks:
 
     def chunks(self, n_rows):
         """The rows that have not left, about so many at a time, in order."""
-        step = max(1, n_rows // _ROWS) * _ROWS
-        stops = np.searchsorted(self.slots, np.arange(step, len(self.blocks) * _ROWS, step))
+        step = max(1, n_rows // self.size) * self.size
+        stops = np.arange(step, len(self.blocks) * self.size, step)
+        stops = np.searchsorted(self.slots, stops)
         for slots in np.split(self.slots, stops):
             if len(slots):
                 yield slots, self.take(slots)
@@ -120,23 +125,25 @@ class RowBlocks:
         -------
         rest : RowBlocks
         """
-        blocks, where = list(self.blocks), slots // _ROWS
-        for block in np.unique(where).tolist():
-            blocks[block] = _emptied(blocks[block], slots[where == block] % _ROWS)
-        return RowBlocks(blocks, kept)
+        blocks, inside = list(self.blocks), {}
+        for slot in slots.tolist():
+            inside.setdefault(slot // self.size, []).append(slot % self.size)
+        for block, rows in inside.items():
+            blocks[block] = _emptied(blocks[block], rows)
+        return RowBlocks(blocks, kept, self.size)
 
     def plus(self, rows):
         """These rows and more at their end."""
         blocks = list(self.blocks)
         n_slots = sum(block.shape[0] for block in blocks)
         slots = np.concatenate([self.slots, n_slots + np.arange(rows.shape[0])])
-        room = _ROWS - blocks[-1].shape[0]
+        room = self.size - blocks[-1].shape[0]
         if room:
             stack = sparse.vstack if sparse.issparse(rows) else np.concatenate
             blocks[-1] = stack([blocks[-1], rows[:room]])
-        starts = range(room, rows.shape[0], _ROWS)
-        blocks += [rows[start : start + _ROWS].copy() for start in starts]
-        return RowBlocks(blocks, slots)
+        starts = range(room, rows.shape[0], self.size)
+        blocks += [rows[start : start + self.size].copy() for start in starts]
+        return RowBlocks(blocks, slots, self.size)
 
 
 def _emptied(block, rows):

@@ -166,16 +166,17 @@ def test_sums_that_may_round_are_refused():
         sums.check_exact("X", 4.0)
 
 
+@pytest.mark.parametrize("n_columns", [3, 200])
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
-def test_blocks_lose_rows_without_a_trace(form):
-    X = RNG.normal(size=(700, 3))
+def test_blocks_lose_rows_without_a_trace(form, n_columns):
+    X = RNG.normal(size=(700, n_columns))
     blocks = RowBlocks.of(form(X))
     leave = np.array([0, 255, 256, 699])
     kept = np.delete(np.arange(700), leave)
     rest = blocks.without(leave, kept)
     assert np.array_equal(np.asarray(rest), X[kept])
     assert np.array_equal(np.asarray(blocks), X)  # what was there is not changed
-    assert rest.blocks[1] is not blocks.blocks[1]
+    assert sum(one is not other for one, other in zip(rest.blocks, blocks.blocks, strict=True)) < 5
     order = np.array([698, 3, 400, 3, 257])
     taken = rest.take(order)
     assert np.array_equal(taken.toarray() if sparse.issparse(taken) else taken, X[order])
