@@ -3,6 +3,8 @@
 import numpy as np
 from _rst import percent, table
 from _tables_removal import (
+    closed_form,
+    closed_form_growth,
     exact_cost,
     growth,
     influences,
@@ -152,6 +154,8 @@ TABLES = {
     "compare": ("compare", compare),
     "exact_cost_sisa": ("exact_cost_sisa", exact_cost),
     "exact_cost_arcane": ("exact_cost_arcane", exact_cost),
+    "closed_form": ("closed_form", closed_form),
+    "closed_form_growth": ("closed_form", closed_form_growth),
     "puma": ("puma", puma),
     "influences": ("influences", influences),
     "growth": ("growth", growth),

@@ -202,3 +202,52 @@ def linear_head_rivals(results):
         for way, one in rival["ways"].items()
     ]
     return table(("Data", "Way", "CPU s", "Steps", "Accuracy", "Distance left"), rows)
+
+
+def closed_form(results):
+    rows = []
+    for name, found in results["sets"].items():
+        net, own = found["net"], found["closed form"]
+        one, part = found["requests"]["one"], found["requests"]["part"]
+        rows.append(
+            (
+                name,
+                f"{own['accuracy']:.3f} / {net['accuracy']:.3f}",
+                f"{own['log_loss']:.3f} / {net['log_loss']:.3f}",
+                own["fit"]["cpu"] / net["fit"]["cpu"],
+                one["cpu"],
+                part["cpu"] / one["cpu"],
+            )
+        )
+    heads = (
+        "Rows",
+        "Accuracy / of the default net",
+        "Log-loss / of the net",
+        "Fit, of the net's (aim 0.5)",
+        "One row, ms (aim 40)",
+        "1 % over one row (aim 1.3)",
+    )
+    return table(heads, rows)
+
+
+def closed_form_growth(results):
+    rows = [
+        (
+            f"{found['n_rows']:,}",
+            f"{found['components']} components" if found["components"] else "as they are",
+            found["fit"]["cpu"],
+            found["requests"]["one"]["cpu"],
+            found["requests"]["part"]["cpu"],
+            found["requests"]["part"]["wall"],
+        )
+        for found in results["growth"]
+    ]
+    heads = (
+        "Rows of 100 columns",
+        "Features",
+        "Fit, s",
+        "One row, ms",
+        "1,000 rows, ms",
+        "... by the wall clock",
+    )
+    return table(heads, rows)

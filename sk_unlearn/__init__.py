@@ -7,6 +7,8 @@ if TYPE_CHECKING:  # type checkers and editors read these; at run time see __get
     from sk_unlearn.approximate import PumaClassifier, PumaRegressor
     from sk_unlearn.exact import (
         ArcaneEnsembleClassifier,
+        ClosedFormClassifier,
+        ClosedFormRegressor,
         RetrainClassifier,
         RetrainRegressor,
         SisaClassifier,
@@ -17,6 +19,8 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ArcaneEnsembleClassifier",
+    "ClosedFormClassifier",
+    "ClosedFormRegressor",
     "PumaClassifier",
     "PumaRegressor",
     "RetrainClassifier",
@@ -28,6 +32,8 @@ __all__ = [
 
 _HOME = {
     "ArcaneEnsembleClassifier": "exact",
+    "ClosedFormClassifier": "exact",
+    "ClosedFormRegressor": "exact",
     "PumaClassifier": "approximate",
     "PumaRegressor": "approximate",
     "RetrainClassifier": "exact",

@@ -80,6 +80,12 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     # what removals follow as it is now, not as it was in fit
     _recipe_ignores: frozenset = frozenset({"verbose", "n_jobs"})
 
+    # what is cheaper than steps before this estimator that are fitted anew at each request
+    _instead_of_steps = (
+        "put them inside, estimator=make_pipeline(..., model): each model then has steps of its "
+        "own, and only the models that had the rows are trained"
+    )
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"]), None],
         "random_state": ["random_state"],
@@ -326,21 +332,25 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
 
     def _next_ledger(self, rows, mask, on_return):
         """Ledger of a new fit, which names forgotten rows that have come back."""
+        ledger = vars(self).get("receipts_")
+        returned = self._returned(ledger, rows, mask, on_return, "fit")
+        return ForgetLedger() if ledger is None else ledger.next_epoch(rows, returned)
+
+    def _returned(self, ledger, rows, mask, on_return, method):
+        """Forgotten ids and groups among rows that are given to a method; says which."""
+        owner = type(self).__name__
         if on_return not in ("warn", "raise"):
             raise ValueError(
-                f"The 'on_return' parameter of {type(self).__name__}.fit must be 'warn' or "
-                f"'raise', got {on_return!r}."
+                f"The 'on_return' parameter of {owner}.{method} must be 'warn' or 'raise', got "
+                f"{on_return!r}."
             )
-        ledger = vars(self).get("receipts_")
-        if ledger is None:
-            return ForgetLedger()
-        returned = ledger.returned(rows, mask)
+        returned = {} if ledger is None else ledger.returned(rows, mask)
         if returned:
-            message = _returned_message(type(self).__name__, returned)
+            message = _returned_message(owner, returned)
             if on_return == "raise":
                 raise ForgottenRowsReturnedError(message)
             warn_user(message, ForgottenRowsReturnedWarning)
-        return ledger.next_epoch(rows, returned)
+        return returned
 
     def _resolve(self, X_idx=None, *, sample_id=None, groups=None):
         return resolve_request(

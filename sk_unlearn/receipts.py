@@ -354,7 +354,6 @@ class ForgetLedger(VersionedState, Sequence):
 
     def next_epoch(self, rows, returned):
         """Ledger of a new fit on ``rows``, of which :meth:`returned` found some."""
-        back = {(name, self.hash(key)) for name, keys in returned.items() for key in keys}
         groups = dict(self._groups)
         if groups and rows.groups is not None:  # these are counted anew
             for key in set(rows.groups.tolist()):
@@ -364,8 +363,15 @@ class ForgetLedger(VersionedState, Sequence):
             epoch=self.epoch + 1,
             versions=dict(library_versions()),
             _groups=groups,
-            _back=frozenset(back),
+            _back=self._hashes(returned),
         )
+
+    def readmit(self, returned):
+        """Ledger of the same fit, to which rows were added that :meth:`returned` found."""
+        return replace(self, _back=self._back | self._hashes(returned))
+
+    def _hashes(self, returned):
+        return frozenset((name, self.hash(key)) for name, keys in returned.items() for key in keys)
 
     def hash(self, key):
         """Keyed hash under which this ledger lists an id or a group."""

@@ -15,6 +15,8 @@ from torch import nn, optim
 
 from sk_unlearn import (
     ArcaneEnsembleClassifier,
+    ClosedFormClassifier,
+    ClosedFormRegressor,
     PumaClassifier,
     PumaRegressor,
     RetrainClassifier,
@@ -58,6 +60,14 @@ SHORT_ENSEMBLES = [
     SisaRegressor(n_shards=2, n_slices=2, max_epochs=1),
     ArcaneEnsembleClassifier(n_blocks=2),
 ]
+CLOSED_FORM = [
+    ClosedFormClassifier(n_components=128),
+    ClosedFormClassifier("passthrough", alpha=[0.1, 1.0]),
+    ClosedFormClassifier("passthrough", head="lda"),
+    ClosedFormClassifier("passthrough", head="naive_bayes"),
+    ClosedFormRegressor(n_components=128),
+    ClosedFormRegressor("passthrough", scaling="columns"),
+]
 AROUND_SKLEARN = [
     RetrainClassifier(LogisticRegression()),
     RetrainRegressor(Ridge()),
@@ -89,7 +99,7 @@ def short_training(monkeypatch):
     )
 
 
-@parametrize_with_checks([*DEFAULT, *ENSEMBLES, *AROUND_SKLEARN])
+@parametrize_with_checks([*DEFAULT, *ENSEMBLES, *CLOSED_FORM, *AROUND_SKLEARN])
 def test_sklearn_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks that are about warnings record them
@@ -97,6 +107,8 @@ def test_sklearn_checks(estimator, check):
 
 
 @pytest.mark.usefixtures("short_training")
-@parametrize_with_forget_checks([*DEFAULT, *SHORT_ENSEMBLES, *AROUND_SKLEARN, *AROUND_NETS])
+@parametrize_with_forget_checks(
+    [*DEFAULT, *SHORT_ENSEMBLES, *CLOSED_FORM, *AROUND_SKLEARN, *AROUND_NETS]
+)
 def test_forget_checks(estimator, check):
     check(estimator)

@@ -11,6 +11,7 @@ from torch import nn, optim
 
 from sk_unlearn import (
     ArcaneEnsembleClassifier,
+    ClosedFormClassifier,
     PumaClassifier,
     PumaRegressor,
     RetrainClassifier,
@@ -54,6 +55,8 @@ EXACT = [
     make_forget_pipeline(MaxAbsScaler(), SisaClassifier(LogisticRegression(), n_shards=2)),
     make_forget_pipeline("passthrough", SisaClassifier(net_classifier(), n_shards=2, n_slices=2)),
     make_forget_pipeline(StandardScaler(), ArcaneEnsembleClassifier(KernelDensity())),
+    make_forget_pipeline(StandardScaler(), ClosedFormClassifier(n_components=30)),
+    make_forget_pipeline(Normalizer(), ClosedFormClassifier("passthrough", head="lda")),
     make_forget_pipeline(
         StandardScaler(),
         make_forget_pipeline(MaxAbsScaler(), RetrainClassifier(LogisticRegression())),

@@ -169,6 +169,7 @@ def _names(steps):
 
 
 def _content_digest(X):
+    X = getattr(X, "rows", X)  # of an estimator that keeps them in blocks
     if is_frame(X):
         X = [list(X.columns), [np.asarray(X[name]) for name in X.columns]]
     return state_digest(X)
@@ -215,9 +216,7 @@ def _warn_full_retrain(pipe, hit):
     elif last._as_told()._removal_cost(last._rows_, hit).share_of_retrain < 1:
         message = (
             f"All of {kind} is trained anew: without the rows that leave, the steps before it "
-            "give other inputs for every row. Where that is too dear, put them inside, "
-            f"{kind}(make_pipeline(..., model)): each model then has steps of its own, and only "
-            "the models that had the rows are trained."
+            f"give other inputs for every row. Where that is too dear, {last._instead_of_steps}."
         )
     else:
         return

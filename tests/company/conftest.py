@@ -13,6 +13,8 @@ from torch import nn
 
 from sk_unlearn import (
     ArcaneEnsembleClassifier,
+    ClosedFormClassifier,
+    ClosedFormRegressor,
     PumaClassifier,
     PumaRegressor,
     RetrainClassifier,
@@ -55,6 +57,7 @@ def classifier(kind, n_classes=3):
         "puma": lambda: PumaClassifier(net_classifier(n_classes), **gentle),
         "retrain": lambda: RetrainClassifier(LogisticRegression(), random_state=0),
         "sisa": lambda: SisaClassifier(LogisticRegression(), n_shards=2, random_state=0),
+        "closed": lambda: ClosedFormClassifier(n_components=30, random_state=0),
         "arcane": lambda: ArcaneEnsembleClassifier(GaussianMixture(), random_state=0),
     }[kind]()
 
@@ -66,6 +69,7 @@ def regressor(kind, n_targets=1):
         "puma": lambda: PumaRegressor(net_regressor(n_targets), **gentle),
         "retrain": lambda: RetrainRegressor(Ridge(), random_state=0),
         "sisa": lambda: SisaRegressor(Ridge(), n_shards=2, random_state=0),
+        "closed": lambda: ClosedFormRegressor(n_components=30, random_state=0),
     }[kind]()
 
 

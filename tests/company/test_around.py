@@ -108,7 +108,7 @@ def parts(name, whole):
     return [whole.regressor_] if name == "transformed target" else whole.estimators_
 
 
-@pytest.mark.parametrize("kind", ["puma", "retrain", "sisa"])
+@pytest.mark.parametrize("kind", ["puma", "retrain", "sisa", "closed"])
 @pytest.mark.parametrize("name", sorted(REGRESSION))
 def test_regressors_forget_inside(name, kind, data, make, routing):
     inner = make.regressor(kind)

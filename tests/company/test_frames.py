@@ -18,7 +18,7 @@ from sk_unlearn.pipeline import make_forget_pipeline
 from sk_unlearn.utils._take import take_rows
 from sk_unlearn.utils.estimator_checks import check_forget_estimator
 
-KINDS = ["puma", "retrain", "sisa", "arcane"]
+KINDS = ["puma", "retrain", "sisa", "closed", "arcane"]
 LIBRARIES = ["pandas", "polars"]
 KEPT = np.arange(4, 60)
 

@@ -179,7 +179,7 @@ def test_sparse_targets_of_a_regressor_are_refused(data, both):
         RetrainRegressor(Ridge()).fit(data.X, sparse.csr_array(both))
 
 
-@pytest.mark.parametrize("kind", ["puma", "retrain", "sisa", "arcane"])
+@pytest.mark.parametrize("kind", ["puma", "retrain", "sisa", "closed", "arcane"])
 def test_an_estimator_for_each_label(kind, data, labels, make):
     """The remedy that the refusal names."""
     inner = make.classifier(kind, 2)

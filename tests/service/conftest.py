@@ -14,6 +14,7 @@ from torch import nn, optim
 
 from sk_unlearn import (
     ArcaneEnsembleClassifier,
+    ClosedFormClassifier,
     PumaClassifier,
     PumaRegressor,
     RetrainClassifier,
@@ -75,6 +76,8 @@ MAKERS = {
     "retrain, default net": lambda: RetrainClassifier(_classifier(), random_state=0),
     "retrain, own net": lambda: RetrainClassifier(own_net(), random_state=0),
     "retrain, regressor": lambda: RetrainRegressor(_regressor(), random_state=0),
+    "closed form": lambda: ClosedFormClassifier(n_components=30, random_state=0),
+    "closed form, inputs": lambda: ClosedFormClassifier("passthrough", random_state=0),
     "sisa, sklearn": lambda: SisaClassifier(GaussianNB(), n_shards=2, random_state=0),
     "sisa, PCA": lambda: SisaClassifier(
         make_pipeline(PCA(3), MLPClassifier((5,), max_iter=3)),
