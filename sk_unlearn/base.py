@@ -164,7 +164,8 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             draft._recipe_ = draft._take_recipe()
             draft._seed_ = root_seed(self.random_state)
             draft._transform_output_ = get_config()["transform_output"]
-            draft.receipts_ = self._next_ledger(rows, mask, on_return)
+            ledger = self._next_ledger(rows, mask, on_return)
+            draft.receipts_ = replace(ledger, parameters=described_params(draft))
             draft._rows_ = rows
             with draft._computing():
                 draft._fit_rows(rows)
@@ -397,7 +398,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             caveat=caveat,
             note=request.note,
             groups=tuple(map(ledger.hash, request.groups)),
-            parameters=described_params(self),
+            parameters=self._described_params(),
             epoch=ledger.epoch,
         )
         for message in removal.advice:
@@ -405,6 +406,13 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         if caveat:
             warn_user(f"{type(self).__name__}: {caveat}", VersionsChangedWarning)
         return ledger.add(receipt, rows, hit)
+
+    def _described_params(self):
+        """Parameters for a receipt: of training as ``fit`` found them, the others as they are."""
+        # those of a net take as long to list as a small request
+        now = described_params(self, deep=False)
+        removal = {name: value for name, value in now.items() if name not in self._recipe_}
+        return {**self.receipts_.parameters, **removal}
 
     def _method_name(self):
         """What a receipt calls the method."""

@@ -240,6 +240,8 @@ class ForgetLedger(VersionedState, Sequence):
         Number of fits, the one that the estimator is of included.
     versions : dict of str to str
         Of Python, the libraries and the processor at that fit.
+    parameters : dict of str to object
+        Of the estimator and of what it wraps at that fit, as plain values.
 
     Examples
     --------
@@ -254,6 +256,7 @@ class ForgetLedger(VersionedState, Sequence):
     receipts: tuple[ForgetReceipt, ...] = ()
     epoch: int = 1
     versions: dict[str, str] = field(default_factory=lambda: dict(library_versions()), repr=False)
+    parameters: dict = field(default_factory=dict, repr=False)
     # by hash: the epoch in which an id was forgotten last; rows lost by a group since its last fit
     _ids: dict[str, int] = field(default_factory=dict, repr=False)
     _groups: dict[str, int] = field(default_factory=dict, repr=False)

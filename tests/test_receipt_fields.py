@@ -38,6 +38,7 @@ from sk_unlearn.exceptions import (
 from sk_unlearn.nets import MLP
 from sk_unlearn.pipeline import ForgetPipeline, make_forget_pipeline, residual_steps
 from sk_unlearn.receipts import ForgetLedger, library_versions
+from sk_unlearn.utils._describe import described_params
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._rows import TrainingRows
 
@@ -134,9 +135,9 @@ def test_every_request_says_when_why_how_and_under_what(clf):
 
 
 def test_parameters_are_values_and_never_data():
-    clf = PumaClassifier(net(), eta=0.5, random_state=np.random.RandomState(3)).fit(X, Y)
-    rows = [float(value) for value in X[:, 0]]
-    clf.set_params(estimator__callbacks=[("kept", None)], estimator__dataset__extra=rows)
+    clf = PumaClassifier(net(), random_state=np.random.RandomState(3)).fit(X, Y)
+    # what trains counts as fit found it, what removes as it is now
+    clf.set_params(eta=0.5, estimator__lr=3.0)
     params = clf.forget([1]).receipts_[-1].parameters
     assert params["eta"] == 0.5
     assert params["estimator__lr"] == 0.01
@@ -144,9 +145,11 @@ def test_parameters_are_values_and_never_data():
     assert params["estimator"].endswith("NeuralNetClassifier")
     assert params["estimator__module"] == "sk_unlearn.nets._defaults.MLP"
     assert params["estimator__criterion__weight"] == "Tensor of shape (3,)"
-    assert params["estimator__dataset__extra"] == "list of length 36"
     assert params["random_state"].endswith("RandomState")
     assert json.loads(json.dumps(params)) == params
+    rows = [float(value) for value in X[:, 0]]
+    unfitted = PumaClassifier(net().set_params(dataset__extra=rows))
+    assert described_params(unfitted)["estimator__dataset__extra"] == "list of length 36"
 
 
 @pytest.mark.parametrize("note", [118, b"x", ["a"], True, 1.5, object()])

@@ -8,12 +8,14 @@ _PLAIN = (type(None), bool, int, float, str)
 _MOST_ITEMS = 20  # longer containers may hold data
 
 
-def described_params(estimator):
+def described_params(estimator, *, deep=True):
     """Parameters of an estimator and of what it wraps, ready for JSON and without data.
 
     Parameters
     ----------
     estimator : estimator
+    deep : bool, default=True
+        Whether those of what it wraps are among them.
 
     Returns
     -------
@@ -29,7 +31,7 @@ def described_params(estimator):
     >>> described_params(RetrainRegressor(Ridge(alpha=0.5)))["estimator__alpha"]
     0.5
     """
-    return {name: _described(value) for name, value in estimator.get_params(deep=True).items()}
+    return {name: _described(value) for name, value in estimator.get_params(deep=deep).items()}
 
 
 def _described(value, depth=0):
