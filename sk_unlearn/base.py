@@ -9,6 +9,7 @@ import inspect
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -533,6 +534,9 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             defaults = inspect.signature(kind.__init__).parameters
             state = {n: defaults[n].default for n in kind._get_param_names()} | state
             state.pop("_state_version", None)
+        if torch.is_inference_mode_enabled():  # tensors that were made in it cannot be trained
+            with torch.inference_mode(False):
+                state = deepcopy(state)
         super().__setstate__(state)
 
     @contextmanager

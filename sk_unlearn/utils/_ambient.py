@@ -10,7 +10,7 @@ import torch
 __all__ = ["own_settings", "plain_torch"]
 
 _lock = threading.Lock()
-_active = 0
+_inside = {}  # blocks, and the threads that they are of
 _found = {}
 
 
@@ -37,9 +37,9 @@ _PROCESS = (
 def plain_torch():
     """Without what the caller's thread has set around the block.
 
-    Autocast, inference mode, grad mode, the default device, flushed denormals and NumPy's
-    error state belong to a thread: they are as in a new one inside, and as found after it,
-    whatever the block leaves behind.
+    Autocast, inference mode, grad mode, the default device, hooks of saved tensors, flushed
+    denormals and NumPy's error state belong to a thread: they are as in a new one inside, and as
+    found after it, whatever the block leaves behind.
     """
     grad = torch.is_grad_enabled()
     try:
@@ -54,6 +54,9 @@ def plain_torch():
                 stack.enter_context(torch.autocast(device, enabled=False))
             if torch.get_default_device().type != "cpu":
                 stack.enter_context(torch.device("cpu"))
+            while (hooks := _saved_tensors_hooks()) is not None:
+                stack.callback(torch._C._autograd._push_saved_tensors_default_hooks, *hooks)
+                torch._C._autograd._pop_saved_tensors_default_hooks()
             if _flushes_denormals():
                 stack.callback(torch.set_flush_denormal, True)
                 torch.set_flush_denormal(False)
@@ -69,6 +72,7 @@ def _is_plain():
         and not torch.is_inference_mode_enabled()
         and not _autocast_devices()
         and torch.get_default_device().type == "cpu"
+        and _saved_tensors_hooks() is None
         and not _flushes_denormals()
         and np.geterr() == _NUMPY_ERRORS
     )
@@ -77,6 +81,10 @@ def _is_plain():
 def _autocast_devices():
     kinds = ("cpu", "cuda") if torch.cuda.is_initialized() else ("cpu",)
     return [kind for kind in kinds if torch.is_autocast_enabled(kind)]
+
+
+def _saved_tensors_hooks():
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)
 
 
 def _flushes_denormals():
@@ -92,30 +100,33 @@ def own_settings():
     meanwhile; the last block that ends puts back what the first one found.
     """
     with plain_torch():
-        _enter()
+        block = object()
         try:
+            _enter(block)
             yield
         finally:
-            _leave()
+            try:
+                _leave(block)
+            except BaseException:
+                _leave(block)  # an interrupt in its midst
+                raise
 
 
-def _enter():
-    global _active
+def _enter(block):
     with _lock:
-        if not _active:
+        if not _inside:
             _found.update({put: read() for read, put, _ in _PROCESS})
-        _active += 1
+        _inside[block] = threading.get_ident()
         for _, put, value in _PROCESS:
             if _found[put] != value:
                 put(value)
 
 
-def _leave():
-    global _active
+def _leave(block):
     with _lock:
-        _active -= 1
-        if not _active:
+        if _inside.keys() == {block}:
             _restore()
+        _inside.pop(block, None)
 
 
 def _restore():
@@ -125,12 +136,13 @@ def _restore():
 
 
 def _after_fork():
-    """In a child, threads that would have put settings back are gone."""
-    global _lock, _active
+    """In a child, other threads that would have put settings back are gone."""
+    global _lock
     _lock = threading.Lock()
-    if _active:
-        _active = 0
-        _restore()
+    # the thread that forked may be inside, and goes on
+    gone = [block for block, thread in _inside.items() if thread != threading.get_ident()]
+    for block in gone:
+        _leave(block)
 
 
 if hasattr(os, "register_at_fork"):

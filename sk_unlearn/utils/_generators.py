@@ -14,6 +14,7 @@ Python's ``random``, have no such place.
 import threading
 from contextlib import contextmanager
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ class _Draws(TorchDispatchMode):
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         how = _drawing(operation)
-        if how is not None and kwargs.get("generator") is None and _on_cpu(args, kwargs):
+        if how is not None and _is_global(kwargs.get("generator")) and _on_cpu(args, kwargs):
             if how == "parts":
                 with self:
                     result = operation.decompose(*args, **kwargs)
@@ -146,6 +147,11 @@ def _takes_generator(operation):
     return any(argument.name == "generator" for argument in operation._schema.arguments)
 
 
+def _is_global(generator):
+    # by name too, as torch.utils.data.random_split does where it is given none
+    return generator is None or generator._cdata == torch.default_generator._cdata
+
+
 def _on_cpu(args, kwargs):
     tensor = next((value for value in args if isinstance(value, torch.Tensor)), None)
     device = kwargs.get("device") if tensor is None else tensor.device
@@ -157,6 +163,12 @@ class _TorchGenerator:
 
     def __getattr__(self, name):
         return getattr(_own.torch or torch.default_generator, name)
+
+
+class _RandomModule(ModuleType):
+    """``torch.random``, whose functions find the stand-in, and everybody else a generator."""
+
+    default_generator = property(lambda self: _own.torch or torch.default_generator)
 
 
 class _NumpyLock:
@@ -209,7 +221,8 @@ def _global():
 
 def _install():
     """Once a process; without effect on the numbers of any thread."""
-    torch.random.default_generator = _torch_generator
+    vars(torch.random)["default_generator"] = _torch_generator
+    torch.random.__class__ = _RandomModule
     found = np.random.get_bit_generator()
     if type(found) is np.random.MT19937:
         with found.lock:

@@ -6,6 +6,7 @@ estimator works, signals go through a handler of ours: it passes them on at once
 state is just being set or put back (:func:`hold`). Then they wait for the end of the block.
 """
 
+import os
 import signal
 import threading
 
@@ -73,12 +74,17 @@ class shielded:
         if _current is not None:
             return _current
         self.held = 1
-        _current = self
-        for number in _SIGNALS:
-            handler = signal.getsignal(number)
-            if callable(handler):
-                self.handlers[number] = handler
-                signal.signal(number, self._handle)
+        self.thread = threading.get_ident()
+        try:
+            _current = self
+            for number in _SIGNALS:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self.handlers[number] = handler
+                    signal.signal(number, self._handle)
+        except BaseException:  # of a handler that was not yet replaced
+            self.__exit__(None, None, None)
+            raise
         self.held = 0
         return self
 
@@ -96,6 +102,11 @@ class shielded:
             return
         self.held += 1
         _current = None
+        self.put_back()
+        self.deliver()
+
+    def put_back(self):
+        """Put the handlers back that were found."""
         for number, handler in self.handlers.items():
             if signal.getsignal(number) == self._handle:  # nobody set another one since
                 signal.signal(number, handler)
@@ -112,3 +123,15 @@ class shielded:
             self.pending.append(number)
         else:
             self.handlers[number](number, frame)
+
+
+def _after_fork():
+    """In a child, the main thread is the one that forked; another's block never ends."""
+    global _current
+    if _current is not None and _current.thread != threading.get_ident():
+        _current, block = None, _current
+        block.put_back()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

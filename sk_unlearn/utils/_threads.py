@@ -12,7 +12,7 @@ __all__ = ["reproducible_threads"]
 
 _lock = threading.Lock()
 _thread = threading.local()  # OpenMP has a count for each Python thread; BLAS and MKL have one
-_active = 0
+_inside = {}  # blocks, and the threads that they are of
 _found = {}  # counts of the process, before the first thread set them
 _libraries = (None, [], [])
 
@@ -34,35 +34,38 @@ def reproducible_threads():
         yield
         return
     openmp, blas = _loaded_libraries()
-    counts = [library.num_threads for library in openmp]
+    counts = [(library, library.num_threads) for library in openmp]
+    block = object()
     try:
         _thread.inside = True
-        _enter(wanted, blas)
+        _enter(block, wanted, blas)
         _set(openmp, wanted)
         yield
     finally:
-        _thread.inside = False
-        _leave()
-        for library, count in zip(openmp, counts, strict=True):
-            _set([library], count)
+        try:
+            _leave(block, counts)
+        except BaseException:
+            _leave(block, counts)  # an interrupt in its midst
+            raise
 
 
-def _enter(wanted, blas):
-    global _active
+def _enter(block, wanted, blas):
     with _lock:
-        if not _active:
+        if not _inside:
             _found.update(torch=torch.get_num_threads(), blas=[(x, x.num_threads) for x in blas])
-        _active += 1
+        _inside[block] = threading.get_ident()
         torch.set_num_threads(wanted)  # always: MKL's own count may be another one than it says
         _set(blas, wanted)
 
 
-def _leave():
-    global _active
+def _leave(block, counts=()):
     with _lock:
-        _active -= 1
-        if not _active:
+        if _inside.keys() == {block}:
             _restore_process()
+        _inside.pop(block, None)
+    for library, count in counts:
+        _set([library], count)
+    _thread.inside = False
 
 
 def _restore_process():
@@ -90,12 +93,14 @@ def _loaded_libraries():
 
 
 def _after_fork():
-    """In a child, threads that would have put counts back are gone."""
-    global _lock, _active, _thread
-    _lock, _thread = threading.Lock(), threading.local()
-    if _active:
-        _active = 0
-        _restore_process()
+    """In a child, other threads that would have put counts back are gone."""
+    global _lock
+    _lock = threading.Lock()
+    # the thread that forked may be inside, and goes on
+    inside = getattr(_thread, "inside", False)
+    for block in [block for block, thread in _inside.items() if thread != threading.get_ident()]:
+        _leave(block)
+    _thread.inside = inside
 
 
 if hasattr(os, "register_at_fork"):

@@ -36,16 +36,16 @@ class transaction:
 
     def __init__(self, estimator):
         self.estimator = estimator
-        self.shield = shielded()
+        self.shield = self.signals = shielded()
         self.settings = ExitStack()
         self.locks = ExitStack()
         self.holds = 0
         self.published = False
 
     def __enter__(self):
-        self.signals = self.shield.__enter__()
-        self._hold()
         try:
+            self.signals = self.shield.__enter__()
+            self._hold()
             self.parts = self.estimator._parts()
             for part in self.parts:
                 self._acquire(_lock_of(part))
