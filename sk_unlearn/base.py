@@ -83,7 +83,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
 
     # what is cheaper than steps before this estimator that are fitted anew at each request
     _instead_of_steps = (
-        "put them inside, estimator=make_pipeline(..., model): each model then has steps of its "
+        "put them inside, {name}(make_pipeline(..., model)): each model then has steps of its "
         "own, and only the models that had the rows are trained"
     )
 

@@ -83,7 +83,6 @@ SET = [
         {"n_blocks": 3, "estimator__lr": 0.5, "calibration": "standard"},
     ),
     (lambda: PumaClassifier(net()), {"estimator__lr": 5.0, "validation_fraction": 0.4}),
-    (lambda: PumaClassifier(net()), {"params": "layers.1.weight"}),
     (lambda: PumaClassifier(), {"estimator": net(), "random_state": 3}),
     (lambda: PumaRegressor(net(NeuralNetRegressor)), {"estimator__criterion": nn.HuberLoss}),
     (lambda: steps(RetrainClassifier(LogisticRegression())), {"last__estimator__C": 1e-3}),

@@ -214,9 +214,10 @@ def _warn_full_retrain(pipe, hit):
             "and columns in the steps, so that they stay."
         )
     elif last._as_told()._removal_cost(last._rows_, hit).share_of_retrain < 1:
+        cheaper = last._instead_of_steps.replace("{name}", kind)
         message = (
             f"All of {kind} is trained anew: without the rows that leave, the steps before it "
-            f"give other inputs for every row. Where that is too dear, {last._instead_of_steps}."
+            f"give other inputs for every row. Where that is too dear, {cheaper}."
         )
     else:
         return

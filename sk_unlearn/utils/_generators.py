@@ -108,10 +108,6 @@ class own_generators:
 class _Draws(TorchDispatchMode):
     """Hands this thread's generator to every operation that draws and was given none."""
 
-    @classmethod
-    def _should_skip_dynamo(cls):
-        return False  # it would import torch's compiler, and wrap every call
-
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         how = _drawing(operation)

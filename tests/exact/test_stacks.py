@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import LRScheduler
 from torch import nn, optim
@@ -217,11 +218,10 @@ def test_default_nets_of_unlike_shards():
     for gone in ([3], [50, 51, 7], np.flatnonzero(clf._placement_.part == 0)[1:]):
         gone = np.asarray(gone)
         kept = np.setdiff1d(everyone, gone)
-        removed = make.fit(X, y, sample_id=everyone).forget(sample_id=gone)
-        removed = {name: value for name, value in vars(removed).items()}
-        fresh = make.fit(X[kept], y[kept], sample_id=kept)
+        removed = clone(make).fit(X, y, sample_id=everyone).forget(sample_id=gone)
+        fresh = clone(make).fit(X[kept], y[kept], sample_id=kept)
         for name in ("estimators_", "alone_because_", "classes_"):
-            assert state_digest(removed[name]) == state_digest(getattr(fresh, name))
+            assert state_digest(getattr(removed, name)) == state_digest(getattr(fresh, name))
 
 
 @pytest.mark.parametrize("n_targets", [1, 2])

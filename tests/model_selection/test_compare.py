@@ -220,6 +220,7 @@ def nets(X, y):
     }
 
 
+@pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.InputScaleWarning")
 def test_a_cache_of_trainings_is_left_alone(rows, tmp_path):
     X, y = rows[0] / 100, rows[1]
     puma = nets(X, y)["puma"].set_params(memory=str(tmp_path), random_state=0)

@@ -38,6 +38,7 @@ LOGISTIC = LogisticRegression(max_iter=50, tol=0.1)
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sk_unlearn.exceptions.RetrainAdvisedWarning",
     "ignore::sk_unlearn.exceptions.FullRetrainWarning",
+    "ignore::sk_unlearn.exceptions.InputScaleWarning",
     "ignore::sklearn.exceptions.ConvergenceWarning",
 )
 
