@@ -105,12 +105,12 @@ class ForgetClassifierMixin(ClassifierMixin):
         names = class_settings(estimator, sizes)
         if names:
             raise UnsupportedNetError(
-                f"{names[0]} of the net in {type(self).__name__}(estimator=...) has an entry for "
-                f"each of {max(sizes)} classes by their numbers, and the rows would be of "
-                f"{n_classes} classes, numbered from 0: others would get their entries. Fit on "
-                f"these rows with {n_classes} entries and as many outputs of the module, or "
-                "without the setting. Only labels that are 0, 1, 2, ... keep their numbers where "
-                "the last ones are missing."
+                f"{names[0]} of the net in {type(self).__name__}(estimator=...) speaks of "
+                f"{max(sizes)} classes by their numbers, and the rows would be of "
+                f"{n_classes} classes, numbered from 0: others would take their places. Fit on "
+                f"these rows with a setting for {n_classes} classes and as many outputs of the "
+                "module, or without it. Only labels that are 0, 1, 2, ... keep their numbers "
+                "where the last ones are missing."
             )
 
 

@@ -17,6 +17,7 @@ from sk_unlearn.nets import (
     check_class_outputs,
     default_classifier,
     is_net,
+    n_outputs_inside,
     predict_class_proba,
     predict_columns,
     predict_proba,
@@ -187,6 +188,8 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
             self._n_outputs_ = check_class_outputs(
                 estimator, rows.X, n_classes, owner=type(self).__name__
             )
+        else:
+            self._n_outputs_ = n_outputs_inside(estimator)
         if not self._is_adopted:  # whose outputs are the labels
             self._check_class_numbers(estimator, self.classes_, self._class_sizes)
 

@@ -15,6 +15,7 @@ from sk_unlearn.nets import (
     default_classifier,
     find_nets,
     is_net,
+    n_outputs_inside,
 )
 from sk_unlearn.utils._sklearn import StrOptions, num_samples
 from sk_unlearn.utils._take import take_rows
@@ -210,8 +211,8 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
 
     def _goes_by_numbers(self, name):
         return ValueError(
-            f"{name} has an entry for each class by its number, and SisaClassifier numbers the "
-            "classes of each shard anew: a shard that lacks a class would give others its entry. "
+            f"{name} speaks of each class by its number, and SisaClassifier numbers the classes "
+            "of each shard anew: where a shard lacks a class, others would take its place. "
             "Leave the setting out (None), or use RetrainClassifier."
         )
 
@@ -226,6 +227,8 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
                 owner=type(self).__name__,
                 probabilities=self._adds_up,
             )
+        elif contains_net(template):
+            n_outputs = n_outputs_inside(template)
         if len(classes) > 2:
             for name in class_settings(self.estimator, {n_outputs, len(classes)}):
                 raise self._goes_by_numbers(name)

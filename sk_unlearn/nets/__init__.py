@@ -2,7 +2,7 @@
 
 from sk_unlearn.nets._adapter import rowwise_model, weight_decay, with_parameters
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches, as_tensor
-from sk_unlearn.nets._class_numbers import class_settings
+from sk_unlearn.nets._class_numbers import class_settings, n_outputs_inside
 from sk_unlearn.nets._defaults import MLP, default_classifier, default_regressor
 from sk_unlearn.nets._density import DensityNet, default_density, score_samples_each
 from sk_unlearn.nets._differentiable import check_differentiable
@@ -79,6 +79,7 @@ __all__ = [
     "held_out_rows",
     "is_net",
     "load_state",
+    "n_outputs_inside",
     "net_state",
     "pack_nets",
     "pin_split",

@@ -7,21 +7,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from sk_unlearn.nets._inspect import bare_module, find_nets
+from sk_unlearn.nets._inspect import bare_module, find_nets, throwaway_module
 from sk_unlearn.utils._seeding import isolated_rng
 
-__all__ = ["class_settings"]
+__all__ = ["class_settings", "n_outputs_inside"]
 
 _OURS = ("skorch", "sk_unlearn", "torch")
 _DEPTH = 4
 
 
 def class_settings(estimator, sizes):
-    """Names of settings with one entry a class in the nets of an estimator.
+    """Names of settings that go by the number of a class in the nets of an estimator.
 
-    Looked for where losses and callbacks of users keep them: the criterion as it is built,
-    callbacks that are not skorch's, ``predict_nonlinearity``, and vectors of real numbers
-    that the module is given. What is learned is none: it is learned anew.
+    Those are a class to ignore, and what has one entry a class where losses and callbacks of
+    users keep it: the criterion as it is built, ``get_loss`` of the net, callbacks that are not
+    skorch's, ``predict_nonlinearity``, and vectors of real numbers that the module is given or
+    keeps without learning them. What is learned is none: it is learned anew.
 
     Parameters
     ----------
@@ -48,10 +49,31 @@ def class_settings(estimator, sizes):
     sizes = {size for size in sizes if size and size > 1}
     found = {}
     for net in find_nets(estimator) if sizes else ():
+        if getattr(_criterion(net, net.get_params_for("criterion")), "ignore_index", -1) >= 0:
+            found["criterion__ignore_index"] = None
         for name, value in _candidates(net):
             if _has_entries(value, sizes, _DEPTH):
                 found[name] = None
     return list(found)
+
+
+def n_outputs_inside(estimator):
+    """Outputs of the net in an estimator, by its last layer; None if nothing is known of it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Anything that holds nets. Left untouched, and so are all random generators.
+
+    Returns
+    -------
+    n_outputs : int or None
+    """
+    n_outputs = None
+    for net in find_nets(estimator):
+        for layer in throwaway_module(net).modules():
+            n_outputs = getattr(layer, "out_features", n_outputs)
+    return n_outputs
 
 
 def _candidates(net):
@@ -59,10 +81,13 @@ def _candidates(net):
     yield from ((f"criterion__{name}", value) for name, value in given.items())
     for name, value in _held(_criterion(net, given)):
         yield f"criterion__{name}", value
-    for name, value in net.get_params_for("module").items():
+    for name, value in (*net.get_params_for("module").items(), *_kept(throwaway_module(net))):
         values = value.detach().cpu().numpy() if torch.is_tensor(value) else value
         if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "f":
             yield f"module__{name}", value
+    if not _is_ours(type(net).get_loss):
+        own = {name: vars(net)[name] for name in _names(type(net).get_loss) & vars(net).keys()}
+        yield from (own | _read(type(net).get_loss)).items()
     callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
     for item in callbacks:
         name, callback = item if isinstance(item, tuple) else (None, item)
@@ -87,8 +112,37 @@ def _criterion(net, given):
         return None
 
 
+def _kept(module):
+    """Tensors that a module of the user's keeps and does not learn, but for those of one value."""
+    for part in module.modules():
+        for name, value in [] if _is_ours(part) else _held(part):
+            if torch.is_tensor(value) and len(value.unique()) > 1:
+                yield name, value
+
+
 def _is_ours(value):
-    return type(value).__module__.partition(".")[0] in _OURS
+    home = value if inspect.isfunction(value) else type(value)
+    return home.__module__.partition(".")[0] in _OURS
+
+
+def _names(function):
+    return set(getattr(getattr(function, "__code__", None), "co_names", ()))
+
+
+def _read(function):
+    """What a function reads and is not told: defaults, other scopes, vectors written into it."""
+    if not inspect.isfunction(function):
+        return {}
+    seen = inspect.getclosurevars(function)
+    options = inspect.signature(function).parameters.values()
+    defaults = {each.name: each.default for each in options if each.default is not each.empty}
+    written = (c for c in function.__code__.co_consts if isinstance(c, tuple))
+    numbers = {f"{c} in {function.__qualname__}": c for c in written if _are_real(c)}
+    return {**seen.nonlocals, **seen.globals, **defaults, **numbers}
+
+
+def _are_real(values):
+    return all(isinstance(each, float) for each in values)
 
 
 def _held(value):
@@ -97,11 +151,12 @@ def _held(value):
         kept = {**value._buffers, **value._modules}
         kept |= {k: v for k, v in value._parameters.items() if v is None or not v.requires_grad}
         kept |= {k: v for k, v in vars(value).items() if k not in _MODULE_NAMES}
+        forward = type(value).forward
+        kept |= {} if _is_ours(forward) else _read(forward)
     elif isinstance(value, partial):
         kept = {**dict(enumerate(value.args)), **value.keywords, "func": value.func}
     elif inspect.isfunction(value):
-        seen = inspect.getclosurevars(value)
-        kept = {**seen.nonlocals, **seen.globals}
+        kept = _read(value)
     else:
         kept = vars(value) if hasattr(value, "__dict__") else {}
     return list(kept.items())
@@ -126,5 +181,7 @@ def _has_entries(value, sizes, depth):
 
 
 def _is_entry(value):
+    if isinstance(value, (list, tuple)):  # a row of a matrix
+        return len(value) > 0 and all(map(_is_entry, value))
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     return number or torch.is_tensor(value) or isinstance(value, np.ndarray)
