@@ -256,11 +256,13 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
 
     Parameters
     ----------
-    features, n_components, gamma, layer, scaling, random_state, verbose
+    features : optional
         As in :class:`ClosedFormClassifier`.
     alpha : float, list of float or "auto", default="auto"
         Penalty; of several the one with the least squared error on rows left out. "auto":
         chosen among 0.001, 0.01, 0.1, 1 and 10.
+    n_components, gamma, layer, scaling, random_state, verbose : optional
+        As in :class:`ClosedFormClassifier`.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ class GridScale:
     deviation and the offset a whole number. So both are functions of the rows alone, not of
     their order, and rarely change when few rows leave.
 
-    Attributes
+    Parameters
     ----------
     scale, offset : tuple of float
         One a column.
@@ -75,7 +75,16 @@ class GridScale:
         return np.asarray(values, dtype=np.float64) / self.scale - self.offset
 
     def restore(self, scaled):
-        """What :meth:`apply` makes ``scaled`` of."""
+        """What :meth:`apply` makes ``scaled`` of.
+
+        Parameters
+        ----------
+        scaled : ndarray of shape (n_rows, n_columns)
+
+        Returns
+        -------
+        values : ndarray of shape (n_rows, n_columns), float64
+        """
         return (np.asarray(scaled, dtype=np.float64) + self.offset) * self.scale
 
 
