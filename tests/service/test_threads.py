@@ -196,3 +196,18 @@ def test_stress_as_in_a_service():
         assert [receipt.digest_after for receipt in estimator.receipts_] == expected
         assert not wrong
         assert len(set(numbers)) == len(numbers)
+
+
+def test_nets_are_trained_side_by_side_alike_beside_other_threads():
+    """Recorded steps see all operations, also where draws come from a generator of the thread."""
+    alone, beside = (SisaClassifier(random_state=0).fit(X, THREE) for _ in range(2))
+    assert alone.stacked_
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    try:
+        assert digest(beside.fit(X, THREE)) == digest(alone)
+        assert digest(beside.forget([1, 5])) == digest(alone.forget([1, 5]))
+    finally:
+        over.set()
+        other.join()
