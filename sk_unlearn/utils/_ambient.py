@@ -117,8 +117,8 @@ def _enter(block):
         if not _inside:
             _found.update({put: read() for read, put, _ in _PROCESS})
         _inside[block] = threading.get_ident()
-        for _, put, value in _PROCESS:
-            if _found[put] != value:
+        for read, put, value in _PROCESS:
+            if read() != value:
                 put(value)
 
 
@@ -130,8 +130,8 @@ def _leave(block):
 
 
 def _restore():
-    for _, put, value in _PROCESS:
-        if _found[put] != value:
+    for read, put, _ in _PROCESS:
+        if read() != _found[put]:  # the work may have set it as well
             put(_found[put])
 
 

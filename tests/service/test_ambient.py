@@ -1,5 +1,7 @@
 """Settings that a caller has in force change neither bits nor outcome, and stay as they were."""
 
+import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,6 +11,7 @@ import threadpoolctl
 import torch
 
 from sk_unlearn import ArcaneEnsembleClassifier
+from sk_unlearn.utils import _ambient
 from sk_unlearn.utils._digest import state_digest
 from tests.service.conftest import MAKERS, THREE, X, target
 
@@ -73,6 +76,16 @@ def autocast():
         assert torch.is_autocast_enabled("cpu")
 
 
+@contextmanager
+def saved_tensor_hooks():
+    def lossy(tensor):
+        return tensor.half().float() if tensor.is_floating_point() else tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(lossy, lambda tensor: tensor):
+        yield
+        assert torch._C._autograd._top_saved_tensors_default_hooks(True)[0] is lossy
+
+
 CONTEXTS = {
     "autocast": autocast,
     "inference mode": inference,
@@ -93,6 +106,7 @@ CONTEXTS = {
     "no MKL-DNN": lambda: setting(
         torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, False
     ),
+    "hooks of saved tensors": saved_tensor_hooks,
     "flushed denormals": flushed,
     "NumPy errors": lambda: np.errstate(all="raise"),
     "pandas output": lambda: sklearn.config_context(transform_output="pandas"),
@@ -144,3 +158,43 @@ def test_settings_that_a_failing_request_leaves_behind_are_put_back():
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() is torch.float32
     assert (torch.get_num_threads(), sklearn.get_config()) == found
+
+
+def test_an_interrupt_while_settings_are_put_in_force_is_made_good(monkeypatch):
+    """At any call of the block's code, as signals arrive, with no shield as in a request."""
+    # a trace can keep a lock from being released; a signal cannot
+    monkeypatch.setattr(_ambient, "_lock", threading.RLock())
+
+    def calls(stop):
+        count = 0
+
+        def trace(frame, event, _):
+            nonlocal count
+            if frame.f_code.co_filename != _ambient.__file__ or frame.f_code in passed_by:
+                return None
+            count += event != "line"
+            if event != "line" and count == stop:
+                raise KeyboardInterrupt
+            return trace
+
+        found = sys.gettrace()
+        try:
+            sys.settrace(trace)
+            with _ambient.own_settings():
+                pass
+        finally:
+            sys.settrace(found)
+        return count
+
+    # a trace that raises as a generator goes on ends it without its "finally"
+    generators = _ambient.plain_torch, _ambient.own_settings
+    passed_by = {generator.__wrapped__.__code__ for generator in generators}
+    for n in range(1, calls(stop=-1) + 1):
+        with setting(torch.get_default_dtype, torch.set_default_dtype, torch.float64):
+            with pytest.raises(KeyboardInterrupt):
+                calls(stop=n)
+            assert torch.get_default_dtype() is torch.float64, n
+            with setting(torch.get_default_dtype, torch.set_default_dtype, torch.float16):
+                with _ambient.own_settings():
+                    assert torch.get_default_dtype() is torch.float32
+                assert torch.get_default_dtype() is torch.float16, n

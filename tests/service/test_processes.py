@@ -200,3 +200,61 @@ def test_interrupted_anywhere_all_is_old_or_new(seed):
     # raised and yet published: only between the last instruction of forget and the caller's next
     (torn,) = run(INTERRUPTS.format(root=os.getcwd(), seed=seed, trials=12))
     assert int(torn) <= 1
+
+
+FORK_INSIDE = """
+import os, signal, sys, threading
+import torch
+sys.path.insert(0, {root!r})
+from sklearn.naive_bayes import GaussianNB
+from sk_unlearn import RetrainClassifier
+from tests.service.conftest import THREE, X
+
+inside, forked = threading.Event(), threading.Event()
+child = None
+
+class Forks(GaussianNB):
+    def fit(self, X, y, sample_weight=None):
+        global child
+        if len(y) == 95 and child is None:
+            child = os.fork()
+        elif len(y) == 93 and not forked.is_set():
+            inside.set()
+            forked.wait()
+        seen.append((torch.get_default_dtype(), torch.get_num_threads()))
+        return super().fit(X, y, sample_weight)
+
+seen = []
+torch.set_num_threads(2)
+clf = RetrainClassifier(Forks(), random_state=0).fit(X, THREE)
+clf.forget([1])  # the child goes on with it
+torch.set_default_dtype(torch.float64)
+torch.set_num_threads(3)
+clf.forget([2])
+assert torch.get_default_dtype() == torch.float64
+assert torch.get_num_threads() == 3
+assert seen == [(torch.float32, 1)] * 3, seen
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+
+def fork():  # from a thread, beside a request in the main one
+    global child
+    inside.wait()
+    child = os.fork()
+    forked.set()
+    if child == 0:
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        os._exit(0)
+
+thread = threading.Thread(target=fork)
+thread.start()
+clf.forget([3])
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_inside_a_request_goes_on_as_its_parent():
+    run(FORK_INSIDE.format(root=os.getcwd()))

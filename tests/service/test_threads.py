@@ -1,5 +1,7 @@
 """Several threads, one estimator: no request is lost, no answer is from between two states."""
 
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -211,3 +213,37 @@ def test_nets_are_trained_side_by_side_alike_beside_other_threads():
     finally:
         over.set()
         other.join()
+
+
+class ByName(GaussianNB):
+    """Draws from torch's global generator by its names, as random_split does."""
+
+    def fit(self, X, y, sample_weight=None):
+        rows = range(len(X))
+        halves = torch.utils.data.random_split(rows, [0.5, 0.5])
+        order = torch.randperm(4, generator=torch.default_generator)
+        again = torch.randperm(4, generator=torch.random.default_generator)
+        kept = np.concatenate([halves[0].indices, np.arange(9)])
+        super().fit(X[kept], y[kept])
+        self.theta_ = self.theta_[:, order][:, again]
+        return self
+
+
+def test_draws_by_the_name_of_the_global_generator_are_those_of_the_thread():
+    alone = RetrainClassifier(ByName(), random_state=0).fit(X, THREE)
+    beside = RetrainClassifier(ByName(), random_state=0)
+    before = torch.get_rng_state()
+    together(lambda: beside.fit(X, THREE))
+    assert digest(beside) == digest(alone)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.random.default_generator is torch.default_generator
+
+
+def test_copies_made_in_inference_mode_can_forget(kind):
+    estimator = MAKERS[kind]().fit(X, target(kind))
+    with torch.inference_mode():
+        copies = copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))
+    estimator.forget([3])
+    for each in copies:
+        each.forget([3])
+        assert each.receipts_[-1].digest_after == estimator.receipts_[-1].digest_after
