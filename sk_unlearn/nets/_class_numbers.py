@@ -42,7 +42,8 @@ def class_settings(estimator, sizes):
     >>> from skorch import NeuralNetClassifier
     >>> from sk_unlearn.nets import MLP
     >>> from sk_unlearn.nets._class_numbers import class_settings
-    >>> net = NeuralNetClassifier(MLP, criterion=torch.nn.CrossEntropyLoss)
+    >>> net = NeuralNetClassifier(MLP, module__n_features=4, module__n_outputs=3)
+    >>> net = net.set_params(criterion=torch.nn.CrossEntropyLoss)
     >>> class_settings(net.set_params(criterion__weight=torch.ones(3)), {3})
     ['criterion__weight']
     """
