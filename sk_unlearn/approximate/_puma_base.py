@@ -42,6 +42,7 @@ from sk_unlearn.nets import (
     weight_decay,
 )
 from sk_unlearn.nets._criteria import weighs_classes
+from sk_unlearn.nets._proximal import proximal_term
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
@@ -50,6 +51,10 @@ from sk_unlearn.utils._transaction import on_snapshot
 from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BasePuma"]
+
+# Of the proximal term of training: between its closed form at 1 and longer steps' caution at 3.
+# Chosen on the development half of benchmarks/bench_trust.py.
+TRAINING_FACTOR = 1.0
 
 
 class BasePuma(BaseNetForget):
@@ -64,7 +69,7 @@ class BasePuma(BaseNetForget):
         "max_weight": [Interval(Real, 0, None, closed="neither")],
         "strict": ["boolean"],
         "curvature": [StrOptions(set(OPERATORS))],
-        "damping": [Interval(Real, 0, None, closed="neither")],
+        "damping": [Interval(Real, 0, None, closed="neither"), StrOptions({"training"})],
         "adaptive_damping": ["boolean"],
         "n_curvature_rows": [
             Interval(Integral, 1, None, closed="left"),
@@ -89,7 +94,7 @@ class BasePuma(BaseNetForget):
         max_weight=1.0,
         strict=False,
         curvature="gauss_newton",
-        damping=1e-3,
+        damping="training",
         adaptive_damping=True,
         n_curvature_rows=300,
         tol=1e-1,
@@ -180,6 +185,10 @@ class BasePuma(BaseNetForget):
         state = dict(super().__getstate__())  # it may be the estimator's own __dict__
         state.pop("_curvature_cache_", None)
         return state
+
+    def _fit_rows(self, rows):
+        super()._fit_rows(rows)
+        self._proximal_ = proximal_term(self.estimator_, self._n_objective_)
 
     def _forget_rows(self, rows, retained, hit):
         removal = super()._forget_rows(rows, retained, hit)
@@ -316,7 +325,11 @@ class BasePuma(BaseNetForget):
             draw = keyed_uniform(self._seed_, "curvature", retained.ids)
         params, decay = model.parameters(), weight_decay(net)
         damping = self.damping if damping is None else damping
-        ridge = {name: torch.full_like(p, damping + decay[name]) for name, p in params.items()}
+        metric = damping == "training"
+        if metric:
+            ridge = self._proximal_.ridge(params, decay, TRAINING_FACTOR)
+        else:
+            ridge = {name: torch.full_like(p, damping + decay[name]) for name, p in params.items()}
         chunk_size, most_kept = self._rows_at_once(model, params, rows, cache)
         return Objective(
             model,
@@ -327,6 +340,7 @@ class BasePuma(BaseNetForget):
             model.flatten(ridge),
             chunk_size,
             most_kept,
+            metric,
         )
 
     def _rows_at_once(self, model, params, rows, cache):
