@@ -59,6 +59,9 @@ class Objective:
         Rows in one pass.
     most_kept : int
         Rows whose graph may be kept from product to product.
+    metric : bool
+        Whether the ridge is a metric of its own, that of an optimiser, in which the system is
+        solved; otherwise it is a constant, or nearly.
     """
 
     model: RowwiseModel
@@ -69,6 +72,12 @@ class Objective:
     ridge: torch.Tensor
     chunk_size: int
     most_kept: int
+    metric: bool = False
+
+    @property
+    def scale(self):
+        """The ridge over its mean where it is a metric, else None."""
+        return self.ridge / self.ridge.mean() if self.metric else None
 
 
 @dataclass(frozen=True)
@@ -95,11 +104,15 @@ class SolverSettings:
 
 @dataclass(frozen=True)
 class _ParameterSpace:
-    """Solver of ``(H + diag(ridge)) x = b`` for any net, curvature and tolerance."""
+    """Solver of ``(H + diag(ridge)) x = b`` for any net, curvature and tolerance.
+
+    With a scale it is ``H + diag(ridge * scale)``, solved for the root of the scale times x.
+    """
 
     operator: object
     invert: object  # makes the preconditioner for a ridge
     ridge: torch.Tensor
+    scale: torch.Tensor | None = None
     preconditioner: object = field(init=False)
     layers = ()  # what it does not know of the net: single rows' gradients by layers
 
@@ -107,18 +120,22 @@ class _ParameterSpace:
         object.__setattr__(self, "preconditioner", self.invert(self.ridge))
 
     def solve(self, b, *, tol, max_products):
-        return conjugate_gradient(
-            self.operator.matvec,
-            b,
+        found, report = conjugate_gradient(
+            lambda v: self._scaled(self.operator.matvec(self._scaled(v))),
+            self._scaled(b),
             damping=self.ridge,
             preconditioner=self.preconditioner,
             tol=tol,
             max_products=max_products,
             verify=tol < VERIFY_BELOW,
         )
+        return self._scaled(found), report
 
     def guess_dot(self, a, b):
-        return torch.dot(a, self.preconditioner(b))
+        return torch.dot(self._scaled(a), self.preconditioner(self._scaled(b)))
+
+    def _scaled(self, v):
+        return v if self.scale is None else v * self.scale.rsqrt()
 
     def damped(self, more):
         return replace(self, ridge=self.ridge + more)
@@ -227,23 +244,26 @@ def _row_space(objective, batch, settings):
         n_rows > objective.most_kept
         or settings.curvature != "gauss_newton"
         or settings.tol < VERIFY_BELOW
-        or bool((ridge != ridge[0]).any())
+        or (not objective.metric and bool((ridge != ridge[0]).any()))
     ):
         return None
-    return RowSpace.build(*batch, **_preconditioning(n_rows, ridge), tol=settings.tol)
+    options = _preconditioning(n_rows, ridge)
+    return RowSpace.build(*batch, **options, tol=settings.tol, scale=objective.scale)
 
 
 def _parameter_space(objective, batch, settings):
-    n_rows, ridge = len(batch[2]), objective.ridge
+    n_rows, ridge, scale = len(batch[2]), objective.ridge, objective.scale
+    if scale is not None:
+        ridge = torch.full_like(ridge, float(ridge.mean()))
     fits = n_rows <= objective.most_kept
     chunk_size = max(1, (objective.most_kept if fits else objective.chunk_size) // LINEARISED)
 
     def invert(ridge):
         options = _preconditioning(n_rows, ridge)
-        return SampledPreconditioner(*batch, **options, chunk_size=chunk_size)
+        return SampledPreconditioner(*batch, **options, chunk_size=chunk_size, scale=scale)
 
     operator = OPERATORS[settings.curvature](*batch, chunk_size=chunk_size, keep_graph=fits)
-    return _ParameterSpace(operator, invert, ridge)
+    return _ParameterSpace(operator, invert, ridge, scale)
 
 
 def _preconditioning(n_rows, ridge):

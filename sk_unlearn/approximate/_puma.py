@@ -48,8 +48,13 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
         The exact Hessian is for convex nets (linear models): elsewhere it can be
         indefinite, and the solve stops.
-    damping : float, default=1e-3
-        :math:`\gamma`. Larger takes shorter, safer steps that remove less.
+    damping : float or "training", default=1e-3
+        :math:`\gamma`. Larger takes shorter, safer steps that remove less. "training"
+        (experimental) takes, for each parameter, what stopping the net's optimiser early amounts
+        to: ``1 / sum(lr)`` over the steps for SGD, times the root of the second moment for Adam
+        and its kin, as a product of rows and columns in each layer. It follows the rate and the
+        epochs of the training; a net of another optimiser, or without its state, gets 0.01. It
+        is taken at the end of ``fit``, so that gradients of rows forgotten since have a share.
     adaptive_damping : bool, default=True
         Whether to raise ``damping``, by factors of the root of 10, until the net is nearly
         linear along the step.
@@ -224,8 +229,8 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         Whether to hold the criterion where it was even if the removal improves it.
     curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
         The exact Hessian is for convex nets (linear models).
-    damping : float, default=1e-3
-        Larger takes shorter, safer steps that remove less.
+    damping : float or "training", default=1e-3
+        Larger takes shorter, safer steps that remove less; see :class:`PumaClassifier`.
     adaptive_damping : bool, default=True
         Whether to raise ``damping`` until the net is nearly linear along the step.
     n_curvature_rows : int, float or None, default=300

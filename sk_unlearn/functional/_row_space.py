@@ -17,6 +17,7 @@ from ._row_gradients import outputs_along, pulled_back
 from ._row_span import RowSpan
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import DENSE_SCORES, ScoreCurvature
+from ._separable import layer_factors
 from ._solvers import SolverReport, conjugate_gradient
 from ._work import FORWARD, count_flops, count_passes
 
@@ -29,13 +30,15 @@ ROOT_SHARE = 0.1
 
 
 class RowSpace:
-    """Solver of (G + damping I) x = b for the Gauss-Newton matrix G of a few rows.
+    """Solver of (G + damping S) x = b for the Gauss-Newton matrix G of a few rows.
 
-    G = C^T C, with one column of C^T for each row and score. Conjugate gradients from b
-    never leave the vectors a b + C^T u, so that they can run on the coefficients (a, u). A
-    product is then one with C C^T, which inner products of the rows' layer inputs and of
-    their output gradients give without touching the parameters. The iterates are those of
-    ``GaussNewtonOperator`` with a ``SampledPreconditioner``, up to rounding and the sample.
+    S is the identity, or a positive diagonal that is an outer product in each layer: then the
+    system is that of C S^-1/2, whose inner products are as cheap. G = C^T C, with one column
+    of C^T for each row and score. Conjugate gradients from b never leave the vectors a b + C^T
+    u, so that they can run on the coefficients (a, u). A product is then one with C C^T, which
+    inner products of the rows' layer inputs and of their output gradients give without
+    touching the parameters. The iterates are those of ``GaussNewtonOperator`` with a
+    ``SampledPreconditioner``, up to rounding and the sample.
 
     Made by :meth:`build`, for networks whose active parameters are all weights and biases of
     linear layers, or of convolutions with a single position.
@@ -79,12 +82,21 @@ class RowSpace:
         damping: float,
         n_columns: int,
         seed: int,
+        scale: Tensor | None = None,
+        factors: list[tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self._layout, self.layers, self._inputs = layout, layers, inputs
         self._damping = float(damping)
         self._widths = [slope.shape[2] for slope in slopes]
         self._slopes = torch.cat(slopes, dim=2)
         self._slopes_t = self._slopes.mT.contiguous()
+        # of what is multiplied by 1 / S: the root for vectors, and by layers for inner products
+        self._root = None if scale is None else scale.rsqrt()
+        self._weights = None
+        if factors is not None:
+            self._weights = torch.cat([1 / of_outputs for of_outputs, _ in factors])
+            scaled = zip(inputs, factors, strict=True)
+            inputs = [a * of_inputs.rsqrt() for a, (_, of_inputs) in scaled]
         self._grams = [a @ a.T for a in inputs]
         self._count(2 * len(inputs[0]) ** 2 * sum(a.shape[1] for a in inputs))
         self._known: list[tuple[Tensor, int, Tensor]] = []
@@ -104,6 +116,7 @@ class RowSpace:
         n_columns: int,
         tol: float | None = None,
         seed: int = 0,
+        scale: Tensor | None = None,
     ) -> RowSpace | None:
         """The solver, or None for networks and numbers of rows that it is not for.
 
@@ -125,16 +138,26 @@ class RowSpace:
             fraction of it. None leaves out nothing.
         seed : int, default=0
             Of the sample of columns.
+        scale : Tensor of shape (d,) or None, default=None
+            The diagonal S, positive; None where it is the identity.
 
         Returns
         -------
         space : RowSpace or None
+            None too if S is no outer product in some layer.
         """
         if not 0 < len(X) <= MAX_ROWS:
             return None
         layers, rest = find_layers(model, params, X)
         if rest:
             return None
+        factors = None
+        if scale is not None:
+            of_parameters = model.layout.unflatten(scale)
+            found = [layer_factors(layer, of_parameters) for layer in layers]
+            if not all(exact for *_, exact in found):
+                return None
+            factors = [pair for *pair, _ in found]
         scores, _, calls = record_layers(model, params, X, layers)
         inputs = [layer.inputs(call) for layer, call in zip(layers, calls, strict=True)]
         n_outputs = sum(call.output[:1].numel() for call in calls)
@@ -157,6 +180,7 @@ class RowSpace:
         slopes = [part.flatten(2).transpose(0, 1) for part in pulled]
         inputs = [a[:, 0] for a in inputs]
         known = {"damping": damping, "n_columns": n_columns, "seed": seed}
+        known.update(scale=scale, factors=factors)
         return cls(model.layout, layers, inputs, slopes, **known)
 
     @property
@@ -187,7 +211,7 @@ class RowSpace:
         report : SolverReport
             ``relative_residual`` is the recursion's.
         """
-        span = RowSpan(self, b)
+        span = RowSpan(self, *self._seen(b))
         found, report = conjugate_gradient(
             span.product,
             span.origin,
@@ -199,7 +223,7 @@ class RowSpace:
             verify=False,
             callback=callback,
         )
-        return span.vector(found), report
+        return self._scaled(span.vector(found)), report
 
     def damped(self, more: float) -> RowSpace:
         """The solver with more damping."""
@@ -210,16 +234,21 @@ class RowSpace:
 
     def guess_dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product of a with P^{-1} b, a first approximation to the solution."""
-        images = [self._image(v) for v in (a, b)]
-        self._known = [(v, v._version, image) for v, image in zip((a, b), images, strict=True)]
-        return (torch.dot(a, b) - torch.dot(images[0], self._covered(images[1]))) / self._damping
+        seen = [self._seen(v) for v in (a, b)]
+        self._known = [(v, v._version, pair) for v, pair in zip((a, b), seen, strict=True)]
+        (a, over_a), (b, over_b) = seen
+        return (torch.dot(a, b) - torch.dot(over_a, self._covered(over_b))) / self._damping
 
-    def _image(self, v: Tensor) -> Tensor:
-        """C v, which for the vectors of the last guess is known: these are solved for next."""
-        for known, version, image in self._known:
+    def _seen(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """S^-1/2 v and its image by C S^-1/2; known for those of the last guess, solved next."""
+        for known, version, pair in self._known:
             if known is v and version == v._version:
-                return image
-        return self._columns_times(v)
+                return pair
+        v = self._scaled(v)
+        return v, self._columns_times(self._scaled(v))
+
+    def _scaled(self, v: Tensor) -> Tensor:
+        return v if self._root is None else v * self._root
 
     def _columns_times(self, v: Tensor) -> Tensor:
         """C v, of shape (n * r,)."""
@@ -227,16 +256,19 @@ class RowSpace:
         return (moved[:, None] @ self._slopes_t).reshape(-1)
 
     def _combine(self, u: Tensor) -> Tensor:
-        """C^T u, of shape (d,)."""
-        return pulled_back(self._layout, self.layers, self._inputs, self._pull(u))
+        """S^-1/2 C^T u, of shape (d,)."""
+        pulled = pulled_back(self._layout, self.layers, self._inputs, self._pull(u))
+        return self._scaled(pulled)
 
     def _inner(self, u: Tensor) -> Tensor:
-        """C C^T u."""
+        """C S^-1 C^T u."""
         n_rows, n_columns, width = self._slopes.shape
         self._count(2 * n_rows**2 * width + 4 * n_rows * n_columns * width)
         pulled = zip(self._grams, self._pull(u), strict=True)
         # transposed: few columns on the right would take several times as long
         spread = torch.cat([g.T @ gram for gram, g in pulled]).T
+        if self._weights is not None:
+            spread = spread * self._weights
         return (spread.contiguous()[:, None] @ self._slopes_t).reshape(-1)
 
     def _covered(self, t: Tensor) -> Tensor:
@@ -253,7 +285,10 @@ class RowSpace:
 
     def _factorise(self) -> None:
         """Sample columns by their size and factor damping I + their inner products."""
-        slopes = self._slopes.split(self._widths, dim=2)
+        slopes = self._slopes
+        if self._weights is not None:
+            slopes = slopes * self._weights.sqrt()
+        slopes = slopes.split(self._widths, dim=2)
         pairs = list(zip(self._grams, slopes, strict=True))
         sizes = sum(s.square().sum(2) * gram.diagonal()[:, None] for gram, s in pairs)
         n_columns, seed = self._sample

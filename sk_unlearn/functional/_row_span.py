@@ -9,9 +9,8 @@ from torch import Tensor
 class RowSpan:
     """Vectors a b + C^T u, stored as (w, t) with w = (a, u) and t = (b, C) times the vector."""
 
-    def __init__(self, space, b: Tensor) -> None:
-        self.space, self.b = space, b
-        self.image = space._image(b)
+    def __init__(self, space, b: Tensor, image: Tensor) -> None:
+        self.space, self.b, self.image = space, b, image
         self.size = 1 + len(self.image)
         first = torch.zeros(self.size).to(b)
         first[0] = 1

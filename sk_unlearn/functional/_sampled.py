@@ -14,6 +14,7 @@ from ._linearize import Linearization, grads
 from ._model import RowwiseModel
 from ._sampling import inclusion_probabilities, systematic_sample
 from ._score_curvature import ScoreCurvature
+from ._separable import layer_factors
 from ._work import BACKWARD, FORWARD, count_flops, count_passes
 
 # Memory of the explicit gradients of rows by all parameters outside linear and convolution layers.
@@ -49,6 +50,9 @@ class SampledPreconditioner:
         Seed of the sample; the global generators are left alone.
     chunk_size : int or None, default=None
         Rows per pass; None chooses by the memory that one row takes.
+    scale : Tensor of shape (d,) or None, default=None
+        Positive diagonal S: the matrix is then S^-1/2 G S^-1/2, in each layer by the outer
+        product that is closest to S. None means the identity.
 
     Attributes
     ----------
@@ -112,6 +116,7 @@ class SampledPreconditioner:
         n_columns: int | None = None,
         seed: int = 0,
         chunk_size: int | None = None,
+        scale: Tensor | None = None,
     ) -> None:
         check_chunk_size(chunk_size)
         if n_columns is None:
@@ -123,6 +128,8 @@ class SampledPreconditioner:
         if weights is not None and bool((weights < 0).any()):
             raise ValueError("weights must not be negative: the matrix would not be either.")
         self.model, self.damping = model, float(damping)
+        self._root_scale = None if scale is None else scale.rsqrt()
+        self._scale = None if scale is None else model.layout.unflatten(scale)
         self.params = {name: params[name].detach() for name in model.active}
         self._batch = (X, y, weights)
         if chunk_size is None:
@@ -222,11 +229,17 @@ class SampledPreconditioner:
             parts = self._output_gradients(scores, outputs)
             for layer, call, part in zip(self._layers, calls, parts, strict=True):
                 a, g = layer.inputs(call)[self._row_of], layer.outputs(call, part)
+                if self._scale is not None:
+                    of_outputs, of_inputs, _ = layer_factors(layer, self._scale)
+                    a, g = a * of_inputs.rsqrt(), g * of_outputs.rsqrt()
                 add_gram(gram, g, a)
                 in_rows, in_gram = gram_flops(g, a)
                 multiplied, flops = multiplied + in_rows, flops + in_gram
         if self._rest:
             pulled = self._row_gradients(X, [record[name] for name in self._rest], record)
+            if self._scale is not None:
+                rest = torch.cat([self._scale[name].reshape(-1) for name in self._rest])
+                pulled = pulled * rest.rsqrt()
             gram.addmm_(pulled, pulled.T)
             multiplied += pulled.shape[1]
             flops += 2 * self.n_columns * pulled.numel()
@@ -262,7 +275,7 @@ class SampledPreconditioner:
         """P^{-1} r, for r of shape (d,)."""
         if self.n_columns == 0:
             return r / self.damping
-        tangents = self.model.unflatten(r)
+        tangents = self.model.unflatten(self._scaled(r))
         image = torch.cat([linear.jvp(tangents) for linear in self._linear])
         image = image.reshape(len(image), -1)
         picked = (self._root.mT @ image.unsqueeze(2))[self._row_of, self._column_of, 0]
@@ -275,7 +288,10 @@ class SampledPreconditioner:
             part = cotangent[start : start + len(linear.value)]
             total += self.model.flatten(linear.vjp(part.reshape(linear.value.shape)))
             start += len(linear.value)
-        return (r - total) / self.damping
+        return (r - self._scaled(total)) / self.damping
+
+    def _scaled(self, v: Tensor) -> Tensor:
+        return v if self._root_scale is None else v * self._root_scale
 
 
 def _reach(X: Tensor) -> Tensor:
