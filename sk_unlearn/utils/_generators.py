@@ -97,12 +97,13 @@ class own_generators:
             return
         resume_draws()
         _own.torch, _own.numpy, outer, paused = self.before
-        self.before = None
         if outer is None and _own.mode is not None:
-            mode, _own.mode = _own.mode, None
-            mode.__exit__(*error)
+            if _get_current_dispatch_mode() is _own.mode:  # else it left before it was broken off
+                _own.mode.__exit__(*error)
+            _own.mode = None
         elif paused:
             pause_draws()
+        self.before = None  # last: what is broken off is done again
 
 
 class _Draws(TorchDispatchMode):

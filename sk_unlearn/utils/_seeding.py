@@ -188,8 +188,8 @@ class isolated_rng:
         """Put back what was found, as far as it was changed; an inner block may be torn off."""
         try:
             if self.own is not None:
-                self.own, own = None, self.own
-                own.__exit__(None, None, None)
+                self.own.__exit__(None, None, None)
+                self.own = None
             if self.shared is not None:
                 np.random.set_state(self.shared[0])
                 torch.default_generator.set_state(self.shared[1])

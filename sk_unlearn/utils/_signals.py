@@ -92,25 +92,25 @@ class shielded:
     def __exit__(self, kind, error, traceback):
         if _current is self:
             self.uninstall()
-            self.deliver()
 
     @protected
     def uninstall(self):
         """Put the handlers back; what waits can be raised afterwards."""
         global _current
-        if _current is not self:
-            return
         self.held += 1
-        _current = None
+        if _current is self:
+            _current = None
         self.put_back()
         self.deliver()
 
+    @protected
     def put_back(self):
         """Put the handlers back that were found."""
         for number, handler in self.handlers.items():
             if signal.getsignal(number) == self._handle:  # nobody set another one since
                 signal.signal(number, handler)
 
+    @protected
     def deliver(self):
         """Hand waiting signals to their handlers."""
         while self.pending:

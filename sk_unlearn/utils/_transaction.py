@@ -99,8 +99,10 @@ class transaction:
                 self.locks.close()
                 self._release()
         except BaseException:
+            self.settings.close()  # again: what an exception in its midst has left out
             self.shield.uninstall()
             self._take_back()
+            self.locks.close()
             raise
 
     def _take_back(self):
