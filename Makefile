@@ -34,8 +34,8 @@ demo: $(STAMP)  ## Exact and approximate removal compared on real data: a table 
 	@mkdir -p '$(DEMO_DIR)'
 	@MPLBACKEND=Agg SK_UNLEARN_OUTPUT='$(DEMO_DIR)' $(RUN) examples/plot_exact_and_approximate.py
 
-test: $(STAMP)  ## The full test suite, about 8 minutes (PYTEST_ARGS='-k puma', WORKERS=4)
-	@echo 'The full suite, doctests included, takes about 8 minutes on two cores.'
+test: $(STAMP)  ## The full test suite, about 12 minutes (PYTEST_ARGS='-k puma', WORKERS=4)
+	@echo 'The full suite, doctests included, takes about 12 minutes on two cores.'
 	$(TEST_ENV) $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 coverage: $(STAMP)  ## The test suite with branch coverage; report in htmlcov/

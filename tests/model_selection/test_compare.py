@@ -14,6 +14,9 @@ from sk_unlearn import PumaClassifier, RetrainClassifier
 from sk_unlearn.model_selection import ForgettingComparison, compare_forgetting
 from sk_unlearn.nets import default_classifier
 
+# rows divided by 100 train little, which is what some of the tests want
+pytestmark = pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.InputScaleWarning")
+
 QUICK = {"n_models": 8, "n_resamples": 40, "random_state": 0}
 
 
@@ -220,7 +223,6 @@ def nets(X, y):
     }
 
 
-@pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.InputScaleWarning")
 def test_a_cache_of_trainings_is_left_alone(rows, tmp_path):
     X, y = rows[0] / 100, rows[1]
     puma = nets(X, y)["puma"].set_params(memory=str(tmp_path), random_state=0)
