@@ -18,6 +18,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from torch._C import _pop_torch_dispatch_stack, _push_on_torch_dispatch_stack
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 __all__ = ["own_generator", "own_generators", "pause_draws", "resume_draws", "without_draws"]
@@ -46,15 +47,15 @@ def pause_draws():
     """
     # not where somebody's mode came since: modes leave in the order of a stack
     if _own.mode is not None and not _own.paused and _get_current_dispatch_mode() is _own.mode:
+        _pop_torch_dispatch_stack(None)
         _own.paused = True
-        _own.mode.__exit__(None, None, None)
 
 
 def resume_draws():
     """End what :func:`pause_draws` began; so does the end of the block of the generators."""
     if _own.paused:
+        _push_on_torch_dispatch_stack(_own.mode)
         _own.paused = False
-        _own.mode.__enter__()
 
 
 @contextmanager
@@ -87,7 +88,9 @@ class own_generators:
         resume_draws()
         if _own.mode is None:  # one mode is enough, and each takes some microseconds an operation
             mode = _Draws()
-            mode.__enter__()
+            # as a mode is entered, but in one step, and without torch's notes of it, which are
+            # the process's and not this thread's
+            _push_on_torch_dispatch_stack(mode)
             _own.mode = mode
         _own.torch = torch.Generator().manual_seed(self.seed)
         _own.numpy = np.random.RandomState(self.seed).get_state(legacy=False)
@@ -98,8 +101,7 @@ class own_generators:
         resume_draws()
         _own.torch, _own.numpy, outer, paused = self.before
         if outer is None and _own.mode is not None:
-            if _get_current_dispatch_mode() is _own.mode:  # else it left before it was broken off
-                _own.mode.__exit__(*error)
+            _pop_torch_dispatch_stack(None)
             _own.mode = None
         elif paused:
             pause_draws()

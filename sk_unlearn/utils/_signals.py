@@ -10,15 +10,12 @@ import os
 import signal
 import threading
 
-from torch.utils import _python_dispatch
-
 __all__ = ["PATIENCE", "hold", "is_protected", "protected", "raise_pending", "release", "shielded"]
 
 PATIENCE = 0.05  # seconds that a wait for another thread lasts before it looks for signals
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGBREAK")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _protected = set()
-_MODES = _python_dispatch.__file__
 _current = None  # of the main thread, the only one that signals reach
 
 
@@ -30,8 +27,7 @@ def protected(function):
 
 def is_protected(frame):
     """Whether signals wait in a frame's first instruction."""
-    code = frame and frame.f_code  # torch's modes too are entered and left in several steps
-    return code is not None and (code in _protected or code.co_filename == _MODES)
+    return frame is not None and frame.f_code in _protected
 
 
 @protected
