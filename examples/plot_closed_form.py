@@ -77,7 +77,8 @@ for name, model in models.items():
 # The customer comes back
 # -----------------------
 # Rows are added as exactly as they are removed. Model and order of the rows are then those of a
-# fit with the customer's rows at the end.
+# fit with the customer's rows at the end. A warning names rows that were forgotten and are back:
+# here that is meant.
 
 model = models["closed form on a net's layer"]
 model.partial_fit(train[~stays], y_train[~stays], sample_id=ids[~stays], groups=customer[~stays])

@@ -556,7 +556,7 @@ def _returned_message(owner, returned):
         named.append(f"{len(keys)} {'ids' if name == 'sample_id' else name} ({listed})")
     example = next(iter(returned))
     return (
-        f"{owner}.fit was given rows that it had been asked to forget: {' and '.join(named)}. "
+        f"{owner} was given rows that it had been asked to forget: {' and '.join(named)}. "
         f"Leave them out (keep those where receipts_.covers({example}=...) was False before this "
         f"fit), mark them in fit(..., forget=mask), or forget them again after it."
     )
