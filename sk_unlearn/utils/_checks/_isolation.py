@@ -150,7 +150,11 @@ def _interrupt(call, stop):
     try:
         with _profiled(count):
             call()
-    except _Injected:
+    except BaseException as error:
+        # torch makes another one of it where one of its modes was being put back: what counts is
+        # the state that is left
+        if not _comes_of_injected(error):
+            raise
         return True
     finally:
         # raised while torch.no_grad or sklearn.config_context was being left, it keeps gradients
@@ -158,6 +162,12 @@ def _interrupt(call, stop):
         torch.set_grad_enabled(gradients)
         sklearn.set_config(**config)
     return False
+
+
+def _comes_of_injected(error):
+    while error is not None and not isinstance(error, _Injected):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @contextmanager
