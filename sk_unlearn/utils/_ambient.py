@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
-__all__ = ["own_settings", "plain_torch"]
+__all__ = ["own_settings", "plain_torch", "restore_modes", "torch_modes"]
 
 _lock = threading.Lock()
 _inside = {}  # blocks, and the threads that they are of
@@ -41,7 +41,7 @@ def plain_torch():
     denormals and NumPy's error state belong to a thread: they are as in a new one inside, and as
     found after it, whatever the block leaves behind.
     """
-    grad = torch.is_grad_enabled()
+    grad, modes = torch.is_grad_enabled(), torch_modes()
     try:
         if _is_plain():  # as nearly always: the rest takes as long as a small prediction
             yield
@@ -64,6 +64,29 @@ def plain_torch():
             yield
     finally:
         torch.set_grad_enabled(grad)
+        restore_modes(*modes)
+
+
+def torch_modes():
+    """Modes of functions and of operations of the thread, the innermost last."""
+    functions = range(torch._C._len_torch_function_stack())
+    operations = range(torch._C._len_torch_dispatch_stack())
+    return (
+        [torch._C._get_function_stack_at(i) for i in functions],
+        [torch._C._get_dispatch_stack_at(i) for i in operations],
+    )
+
+
+def restore_modes(functions, operations):
+    """As found: torch enters and leaves a mode in several steps, between which signals come."""
+    while torch._C._len_torch_function_stack() > len(functions):
+        torch._C._pop_torch_function_stack()
+    for mode in functions[torch._C._len_torch_function_stack() :]:
+        torch._C._push_on_torch_function_stack(mode)
+    while torch._C._len_torch_dispatch_stack() > len(operations):
+        torch._C._pop_torch_dispatch_stack(None)
+    for mode in operations[torch._C._len_torch_dispatch_stack() :]:
+        torch._C._push_on_torch_dispatch_stack(mode)
 
 
 def _is_plain():

@@ -54,10 +54,10 @@ class transaction:
             self.settings.callback(_restore_config, get_config())
             self.settings.enter_context(own_settings())
             self.settings.enter_context(reproducible_threads())
+            self._release()  # inside: from here on signals pass
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
-        self._release()
         return self
 
     def publish(self, draft):

@@ -9,6 +9,7 @@ import numpy as np
 import sklearn
 import torch
 
+from sk_unlearn.utils._ambient import restore_modes, torch_modes
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._signals import is_protected
 
@@ -146,7 +147,8 @@ def _interrupt(call, stop):
             raised = True
             raise _Injected
 
-    gradients, config = torch.is_grad_enabled(), sklearn.get_config()
+    gradients, config, modes = torch.is_grad_enabled(), sklearn.get_config(), torch_modes()
+    broken_off = False
     try:
         with _profiled(count):
             call()
@@ -155,13 +157,15 @@ def _interrupt(call, stop):
         # the state that is left
         if not _comes_of_injected(error):
             raise
-        return True
+        broken_off = True
     finally:
         # raised while torch.no_grad or sklearn.config_context was being left, it keeps gradients
         # or the validation of parameters off for good
         torch.set_grad_enabled(gradients)
         sklearn.set_config(**config)
-    return False
+    # not before: a generator of torch's, held by the traceback until now, puts a mode back
+    restore_modes(*modes)
+    return broken_off
 
 
 def _comes_of_injected(error):
