@@ -57,11 +57,17 @@ __all__ = ["BaseForgetEstimator", "Removal"]
 
 @dataclass(frozen=True)
 class Removal:
-    """What a method reports about one removal; becomes part of the receipt."""
+    """What a method reports about one removal; becomes part of the receipt.
+
+    ``advice`` are reasons to retrain, ``remarks`` what else its caller should be warned of;
+    ``guarantee`` is that of this request where it is not the estimator's.
+    """
 
     cost: ForgetCost
     solver: dict | None = None
     advice: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    guarantee: Guarantee | None = None
 
 
 class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
@@ -383,7 +389,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         caveat = changed_versions(ledger.versions) if len(hit) else None
         receipt = ForgetReceipt(
             method=self._method_name(),
-            guarantee=self.guarantee,
+            guarantee=removal.guarantee or self.guarantee,
             n_requested=request.n_requested,
             n_forgotten=len(hit),
             n_already_forgotten=request.n_already,
@@ -394,7 +400,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             digest_before=before,
             digest_after=after,
             solver=removal.solver,
-            advice=removal.advice,
+            advice=removal.advice + removal.remarks,
             versions_at_fit=dict(ledger.versions),
             caveat=caveat,
             note=request.note,
@@ -402,7 +408,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             parameters=self._described_params(),
             epoch=ledger.epoch,
         )
-        for message in removal.advice:
+        for message in removal.advice + removal.remarks:
             warn_user(message, RetrainAdvisedWarning)
         if caveat:
             warn_user(f"{type(self).__name__}: {caveat}", VersionsChangedWarning)

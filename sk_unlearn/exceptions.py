@@ -56,6 +56,13 @@ class RemovalFailedError(ArithmeticError):
     """
 
 
+class RetrainAdvisedError(RuntimeError):
+    """An approximate removal advised to retrain, and ``on_advice="raise"`` asked for this error.
+
+    Nothing was forgotten: the estimator is as it was.
+    """
+
+
 class StateVersionError(ValueError):
     """A pickle holds a fitted estimator, or receipts, as another version of the package has them.
 

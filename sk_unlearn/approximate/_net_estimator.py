@@ -13,6 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sk_unlearn.approximate._advice import held_out_advice
+from sk_unlearn.approximate._escalation import drift_advice, escalated, may_retrain
 from sk_unlearn.approximate._net_rows import NetRows, RowBatch
 from sk_unlearn.approximate._row_store import StoredRows
 from sk_unlearn.base import BaseForgetEstimator, Removal
@@ -37,7 +38,7 @@ from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._inputs import check_net_training_data, open_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
-from sk_unlearn.utils._sklearn import HasMethods, Interval
+from sk_unlearn.utils._sklearn import HasMethods, Interval, StrOptions
 from sk_unlearn.utils._take import drop_rows
 
 __all__ = ["BaseNetForget"]
@@ -56,7 +57,11 @@ class BaseNetForget(BaseForgetEstimator):
         "params": [str, list, tuple, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "memory": [str, os.PathLike, HasMethods(["cache"]), None],
+        "on_advice": [StrOptions({"warn", "retrain", "raise"})],
+        "max_drift": [Interval(Real, 0, None, closed="neither"), None],
     }
+    # what requests leave for later ones, and a net that is trained anew starts without
+    _between_requests = ("_drift_", "_n_requests_", "_n_compensated_", "_curvature_cache_")
 
     @abstractmethod
     def _remove(self, net, retained, leaving, position, n_hit):
@@ -112,6 +117,7 @@ class BaseNetForget(BaseForgetEstimator):
             )
         if inner is not None and not self._is_adopted:
             self._refuse_trained_weights()
+        self._check_can_retrain()
         if self.memory is not None and self.random_state is None:
             raise ValueError(
                 "memory shares trainings of the same seed, and random_state=None draws a new one "
@@ -125,6 +131,15 @@ class BaseNetForget(BaseForgetEstimator):
             keep_integers=keeps_integers(self._inner_estimator(), X),
             scales_targets=self.estimator is None,
         )
+
+    def _check_can_retrain(self):
+        if self.on_advice == "retrain" and self._is_adopted:
+            raise ValueError(
+                f"on_advice='retrain' needs a net that {type(self).__name__} trained itself, and "
+                "FrozenEstimator(net) was trained elsewhere, so that how to train it anew is not "
+                "known. Pass the net unfitted, without FrozenEstimator, or use on_advice='warn' or "
+                "'raise'."
+            )
 
     def clear_memory(self):
         """Remove the trained nets that ``memory`` keeps, those of other estimators included.
@@ -208,6 +223,7 @@ class BaseNetForget(BaseForgetEstimator):
         return np.flatnonzero(train)
 
     def _check_remaining(self, hit):
+        self._check_can_retrain()
         if self._n_trained == self._trained_[hit].sum():
             raise ForgetRequestError(
                 f"The request covers all {self._n_trained} rows that the net was trained on; "
@@ -226,9 +242,42 @@ class BaseNetForget(BaseForgetEstimator):
         n_held_out = len(hit) - len(leaving)
         if n_held_out:
             removal = self._with_held_out(removal, n_held_out, len(hit), acted_through)
+        removal = self._with_drift(removal)
+        tried = escalated(
+            removal, self.on_advice, lambda: self._retrained(retained), n_epochs=self._n_epochs
+        )
+        if tried.guarantee is not None:
+            return tried
         # a fresh net: moments, history and callbacks of training saw the rows that left
         self.estimator_ = _unpinned(rebuilt_net(net, params, classes=self._columns_))
         return removal
+
+    def _expected_gap(self, removal):
+        """What a removal leaves of the way to a retrained net, 1 where retraining is advised."""
+        return 0.0
+
+    def _with_drift(self, removal):
+        """The removal with advice where this and earlier requests have gone too far together."""
+        if removal.cost.share_of_retrain:  # it moved the parameters
+            self._drift_ = vars(self).get("_drift_", 0.0) + self._expected_gap(removal)
+            self._n_requests_ = vars(self).get("_n_requests_", 0) + 1
+            more = drift_advice(
+                self._drift_, self.max_drift, self._n_requests_, self._retrain_class
+            )
+            removal = replace(removal, advice=removal.advice + more)
+        return removal
+
+    def _retrained(self, retained):
+        """Train as ``fit`` would on the retained rows; their number, and that of the epochs."""
+        for name in self._between_requests:
+            vars(self).pop(name, None)
+        with self._computing():  # from the start of the stream that fit draws from
+            self._fit_rows(retained)
+        return self._n_trained, self._n_epochs
+
+    def _forecast(self, cost):
+        """The forecast of a request, with the retrain that its advice may lead to."""
+        return may_retrain(cost, self.on_advice)
 
     def _acted_through(self):
         """Where the rows that were held out of training acted on the model."""

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validat
 from sklearn.preprocessing import StandardScaler
 
 from sk_unlearn import PumaClassifier, PumaRegressor
-from sk_unlearn.approximate._advice import advice
+from sk_unlearn.approximate._advice import advice, expected_gap
 from sk_unlearn.approximate._removal_step import StepReport
 from sk_unlearn.exceptions import RetrainAdvisedWarning
 from sk_unlearn.pipeline import make_forget_pipeline
@@ -197,13 +197,15 @@ def report(**given):
         ({"unmet": 0.4}, "could compensate only 60% of the predicted harm", "raise max_weight"),
         ({"compensated": False}, "was not compensated", "compensation=None"),
         ({"criterion": 0.9}, "changed by 0.7 where 0 was predicted", "fewer rows"),
-        ({"damping_factor": 31.6}, "raised 31.6-fold", "fewer rows"),
+        ({"damping_factor": 31.6}, "only 23% of the promised rise", "fewer rows"),
         ({"stopped": "it was late", "shortened": 0.3}, "30% of it was taken", "fewer rows"),
     ],
 )
 def test_it_says_what_why_and_what_now(given, why, way):
     assert advice([report()]) == ()
     (message,) = advice([report(**given), report()], retrain="RetrainRegressor")
+    if {"step_ratio", "criterion", "damping_factor"} & given.keys():
+        assert expected_gap([report(**given)]) > 1 > expected_gap([report()])
     undone, ways = message.split(" You can ")
     assert "the mean loss of the 4 forgotten rows was to rise from 0.01 to 1.25" in undone
     assert "and rose to 0.3, because" in undone
