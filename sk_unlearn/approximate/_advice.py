@@ -12,8 +12,8 @@ MAX_STEP_RATIO = 0.1
 MAX_SURPRISE = 0.5
 
 # Share of the rise of the forgotten rows' loss that the first attempt promised, below which the
-# step that was taken left too much undone. By how much damping was raised says nothing of the sort:
-# it was raised more than fivefold in half of the removals that did harm, and of those that did not.
+# step that was taken left too much undone. By how much damping was raised does not tell: it was
+# more than fivefold in half of the removals that did harm, and in half of those that did not.
 LEAST_KEPT = 0.5
 
 _FEWER = "forget fewer rows at once"

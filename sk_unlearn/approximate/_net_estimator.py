@@ -137,8 +137,8 @@ class BaseNetForget(BaseForgetEstimator):
             raise ValueError(
                 f"on_advice='retrain' needs a net that {type(self).__name__} trained itself, and "
                 "FrozenEstimator(net) was trained elsewhere, so that how to train it anew is not "
-                "known. Pass the net unfitted, without FrozenEstimator, or use on_advice='warn' or "
-                "'raise'."
+                "known. Pass the net unfitted, without FrozenEstimator, or use on_advice='warn' "
+                "or 'raise'."
             )
 
     def clear_memory(self):

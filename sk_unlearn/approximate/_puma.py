@@ -82,6 +82,14 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
         has no ``train_split``. None trains on all rows; then nothing is compensated.
     chunk_size : int or None, default=None
         Rows in one pass; None chooses by the memory that a row takes.
+    on_advice : {"warn", "retrain", "raise"}, default="warn"
+        What follows where a removal advises to retrain: a warning; the net is trained anew on the
+        retained rows, exactly as ``fit`` on these would, and the receipt says "exact" and the full
+        cost; or a :class:`~sk_unlearn.exceptions.RetrainAdvisedError`, nothing being forgotten.
+    max_drift : float, default=None
+        Most that the ``expected_gap`` of the requests since the last training may add up to; a
+        request that exceeds it advises to retrain. 1 is what a single request may have. None means
+        no bound.
     memory : str, path-like or joblib.Memory, default=None
         Where trained nets are kept, so that in a search over ``eta``, ``damping`` and the
         like each fold trains once. It holds models that saw the forgotten rows: a cache
@@ -115,7 +123,7 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     Warns
     -----
     RetrainAdvisedWarning
-        If the step is too long, damping had to be raised more than fivefold, the criterion
+        If the step is too long, less than half of what it promised was kept, the criterion
         changed otherwise than predicted, the harm could not be compensated, a solve did not
         converge, or rows leave that were held out of training and acted through early stopping
         or the like.
@@ -251,6 +259,14 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
         Share of the rows held out of training for the criterion.
     chunk_size : int or None, default=None
         Rows in one pass; None chooses by the memory that a row takes.
+    on_advice : {"warn", "retrain", "raise"}, default="warn"
+        What follows where a removal advises to retrain: a warning; the net is trained anew on the
+        retained rows, exactly as ``fit`` on these would, and the receipt says "exact" and the full
+        cost; or a :class:`~sk_unlearn.exceptions.RetrainAdvisedError`, nothing being forgotten.
+    max_drift : float, default=None
+        Most that the ``expected_gap`` of the requests since the last training may add up to; a
+        request that exceeds it advises to retrain. 1 is what a single request may have. None means
+        no bound.
     memory : str, path-like or joblib.Memory, default=None
         Where trained nets are kept, so that in a search over ``eta``, ``damping`` and the
         like each fold trains once. It holds models that saw the forgotten rows: a cache

@@ -1,6 +1,7 @@
 """The last step: trained, and brought to where it is without some rows."""
 
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import clone
@@ -81,7 +82,7 @@ def forget_last(pipe, fitted, retained, hit):
     if how == "unchanged":
         last, removal = last._without(hit)
         solver = {"steps": {**done, name: "forgot"}, "last_step": removal.solver}
-        return last, Removal(removal.cost, solver, removal.advice)
+        return last, replace(removal, solver=solver)
     change = _input_change(last._rows_.drop(hit).X, X)
     last, removal = _without_caches(last)._without(hit, X)
     solver = {
@@ -89,7 +90,8 @@ def forget_last(pipe, fitted, retained, hit):
         "input_change": change,
         "last_step": removal.solver,
     }
-    return last, Removal(removal.cost, solver, removal.advice + _advice(change))
+    more = _advice(change) if removal.guarantee is None else ()  # else it was trained on them
+    return last, replace(removal, solver=solver, advice=removal.advice + more)
 
 
 def last_cost(pipe, fitted, retained, hit):

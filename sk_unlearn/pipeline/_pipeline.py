@@ -1,5 +1,6 @@
 """A pipeline that forgets in every step."""
 
+from dataclasses import replace
 from functools import wraps
 
 import numpy as np
@@ -252,11 +253,14 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
         guarantee : Guarantee or None
         """
         try:
-            *before, (_, last) = self.steps
-            guarantees = [last.guarantee]
-        except (AttributeError, TypeError, ValueError):
+            return self._guarantee_with(self.steps[-1][1].guarantee)
+        except (AttributeError, IndexError, TypeError, ValueError):
             return None
-        for _, step in before:
+
+    def _guarantee_with(self, of_last):
+        """The weakest guarantee among the steps where the last one gives another."""
+        guarantees = [of_last]
+        for _, step in self.steps[:-1]:
             if hasattr(step, "forget"):
                 stated = getattr(get_tags(step), "guarantee", None)
                 guarantees.append(stated or Guarantee("approximate"))
@@ -305,6 +309,8 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
         last, removal = forget_last(self, fitted, retained, hit)
         before = self.steps[:-1] if fitted is None else fitted.steps
         self.steps = [*before, (self.steps[-1][0], last)]
+        if removal.guarantee is not None:  # of this request, not that of the last step's method
+            removal = replace(removal, guarantee=self._guarantee_with(removal.guarantee))
         return removal
 
     def _removal_cost(self, rows, hit):

@@ -7,9 +7,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import StandardScaler
 
 from sk_unlearn import PumaClassifier, PumaRegressor
 from sk_unlearn.exceptions import RetrainAdvisedError, RetrainAdvisedWarning
+from sk_unlearn.pipeline import make_forget_pipeline
 from sk_unlearn.utils._digest import state_digest
 
 X, y = load_iris(return_X_y=True)
@@ -95,7 +97,7 @@ def test_no_held_out_rows_are_a_remark_that_leads_to_no_retrain():
 
 
 def test_forecasts_say_that_a_request_may_retrain():
-    model = PumaClassifier(random_state=0).fit(X, y)
+    model = PumaClassifier(random_state=0, damping=0.1).fit(X, y)
     cost = model.forget_cost(ROWS)
     may = clone(model).set_params(on_advice="retrain").fit(X, y).forget_cost(ROWS)
     assert may.share_of_retrain == cost.share_of_retrain
@@ -126,7 +128,7 @@ def gaps(model):
 
 
 def test_drift_adds_up_over_requests_and_starts_again_with_a_retrain():
-    plain = PumaClassifier(random_state=0).fit(X, y)
+    plain = PumaClassifier(random_state=0, damping=0.1).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for row in range(6):
@@ -134,7 +136,9 @@ def test_drift_adds_up_over_requests_and_starts_again_with_a_retrain():
     found = np.cumsum(gaps(plain))
     assert (np.diff(found) > 0).all()
     limit = float(found[2:4].mean())
-    model = PumaClassifier(random_state=0, max_drift=limit, on_advice="retrain").fit(X, y)
+    model = PumaClassifier(random_state=0, damping=0.1, max_drift=limit, on_advice="retrain").fit(
+        X, y
+    )
     guarantees = []
     for row in range(6):
         model.forget([row, row + 60, row + 110])
@@ -143,8 +147,24 @@ def test_drift_adds_up_over_requests_and_starts_again_with_a_retrain():
     assert "max_drift" in model.receipts_[3].solver["retrained"]["because"][-1]
     assert model._drift_ == pytest.approx(sum(gaps(model)[4:]))
     assert guarantees[4] == "approximate"
-    warns = PumaClassifier(random_state=0, max_drift=limit).fit(X, y)
+    warns = PumaClassifier(random_state=0, damping=0.1, max_drift=limit).fit(X, y)
     for row in range(3):
         warns.forget([row, row + 60, row + 110])
     with pytest.warns(RetrainAdvisedWarning, match="the 4 requests since training adds up"):
         warns.forget([3, 63, 113])
+
+
+@pytest.mark.parametrize("way", ["warn", "retrain"])
+def test_behind_a_scaler_that_forgets_exactly(way):
+    pipe = make_forget_pipeline(StandardScaler(), PumaClassifier(on_advice=way, **FAR)).fit(X, y)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pipe.forget(ROWS)
+    receipt = pipe.receipts_[-1]
+    assert str(receipt.guarantee) == {"warn": "approximate", "retrain": "exact"}[way]
+    assert any(w.category is RetrainAdvisedWarning for w in caught) == (way == "warn")
+    if way == "retrain":
+        kept = np.setdiff1d(np.arange(len(y)), ROWS)
+        fresh = make_forget_pipeline(StandardScaler(), PumaClassifier(**FAR))
+        fresh.fit(X[kept], y[kept], sample_id=kept)
+        assert np.array_equal(pipe.predict_proba(X), fresh.predict_proba(X))

@@ -222,9 +222,16 @@ def test_advice_says_what_damping_did(curved):
     settings = StepSettings(eta=1.0, adaptive_damping=True)
     report = trusted_step(curved, params, leaving, system, None, settings)[1]
     report = replace(report, step_ratio=0.05, nonlinearity=0.2)
-    assert not advice([report, replace(report, damping_factor=10**0.5)])
-    (message,) = advice([report, replace(report, damping_factor=10.0)])
-    assert "damping had to be raised 10-fold" in message
+    raised = replace(
+        report,
+        damping_factor=10.0,
+        forget_loss_before=1.0,
+        forget_loss=1.6,
+        forget_loss_predicted=2.0,
+    )
+    assert not advice([report, raised])
+    (message,) = advice([report, replace(raised, forget_loss=1.4)])
+    assert "only 40% of the promised rise is left" in message
     bent = replace(report, damping_factor=1e5, stopped="it was late", shortened=0.25)
     (message,) = advice([report, bent])
     assert "not nearly linear" in message
