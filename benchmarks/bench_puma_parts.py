@@ -19,7 +19,8 @@ from _parts import Parts
 from bench_puma import requests
 
 from sk_unlearn import PumaClassifier, base
-from sk_unlearn.approximate import _net_estimator, _puma_base, _removal_step
+from sk_unlearn.approximate import _puma_base, _removal_step
+from sk_unlearn.approximate import base as net_base
 from sk_unlearn.approximate._criterion import HeldOutLoss
 from sk_unlearn.approximate._curvature_cache import CurvatureCache, KeptCurvature
 from sk_unlearn.approximate._curvature_system import CurvatureSystem
@@ -45,7 +46,7 @@ PLACES = {
     "rows looked up": [(NetRows, "take"), (StoredRows, "take")],
     "blocks without the rows": [(StoredRows, "drop")],
     "copy of the net": [(_puma_base, "rowwise_model")],
-    "fresh net": [(_net_estimator, "rebuilt_net")],
+    "fresh net": [(net_base, "rebuilt_net")],
     "digests": [(base, "state_digest")],
 }
 REST = "the rest: request, receipt, checks"

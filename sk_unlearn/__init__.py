@@ -49,6 +49,7 @@ _MODULES = {
     "functional",
     "inspection",
     "metrics",
+    "mixins",
     "model_selection",
     "nets",
     "pipeline",

@@ -9,11 +9,9 @@ import inspect
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
@@ -25,11 +23,8 @@ from sk_unlearn.exceptions import (
     ForgottenRowsReturnedError,
     ForgottenRowsReturnedWarning,
     RetrainAdvisedWarning,
-    UnsupportedNetError,
     VersionsChangedWarning,
 )
-from sk_unlearn.nets import carries_training, find_nets, raise_interrupts
-from sk_unlearn.nets._inspect import state_loader
 from sk_unlearn.receipts import (
     ForgetCost,
     ForgetLedger,
@@ -37,6 +32,7 @@ from sk_unlearn.receipts import (
     Guarantee,
     changed_versions,
 )
+from sk_unlearn.utils._ambient import trainable
 from sk_unlearn.utils._describe import described_params
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._doc_link import DocLinkMixin
@@ -46,6 +42,7 @@ from sk_unlearn.utils._parameter_rules import has_valid_parameters
 from sk_unlearn.utils._request import check_note, resolve_request
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng, root_seed
+from sk_unlearn.utils._signals import raise_interrupts
 from sk_unlearn.utils._sklearn import HasMethods, fit_context, num_samples
 from sk_unlearn.utils._tags import ForgetTags
 from sk_unlearn.utils._threads import reproducible_threads
@@ -59,8 +56,18 @@ __all__ = ["BaseForgetEstimator", "Removal"]
 class Removal:
     """What a method reports about one removal; becomes part of the receipt.
 
-    ``advice`` are reasons to retrain, ``remarks`` what else its caller should be warned of;
-    ``guarantee`` is that of this request where it is not the estimator's.
+    Attributes
+    ----------
+    cost : ForgetCost
+        What was done.
+    solver : dict, default=None
+        Anything else to be kept: numbers, strings, lists and dictionaries of these.
+    advice : tuple of str
+        Reasons to retrain: a warning each, or what ``on_advice`` says.
+    remarks : tuple of str
+        What else the caller should be warned of.
+    guarantee : Guarantee, default=None
+        Of this request, where it is not the estimator's.
     """
 
     cost: ForgetCost
@@ -73,11 +80,48 @@ class Removal:
 class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators that can forget rows.
 
-    Subclasses set ``guarantee`` and implement :meth:`_check_training_data`,
-    :meth:`_fit_rows`, :meth:`_forget_rows` and :meth:`_removal_cost`. The hooks run on a
-    draft of the estimator that replaces its state only when everything succeeded: they
-    set attributes freely, but must not change in place an object that the estimator
-    already holds.
+    It keeps the contract for every method: validation, the rows, locks, seeds, drafts, receipts.
+    A method sets ``guarantee`` and has four hooks:
+
+    ``_check_training_data(X, y)``
+        Validates before any work; returns what is kept of both.
+    ``_fit_rows(rows)``
+        Trains on ``rows.X`` and ``rows.y`` and sets the learned attributes.
+    ``_forget_rows(rows, retained, hit)``
+        Updates the learned attributes and returns a :class:`Removal`. ``rows`` are those before,
+        ``retained`` those after, ``hit`` the indices into ``rows`` of those that leave.
+    ``_removal_cost(rows, hit)``
+        The :class:`~sk_unlearn.receipts.ForgetCost` that is expected; changes nothing.
+
+    They run on a draft that takes the place of the estimator's state only when everything
+    succeeded: set attributes freely, but change no object in place that the estimator already
+    holds. The global generators of NumPy and torch are seeded, the threads are fixed and torch's
+    modes are plain while they run.
+
+    A method that changes a trained net starts from
+    :class:`~sk_unlearn.approximate.BaseNetForget`; see :ref:`own_method`.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        What is trained; clones of it are.
+    random_state : int, RandomState instance or None, default=None
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    receipts_ : ForgetLedger
+        One :class:`~sk_unlearn.receipts.ForgetReceipt` a request.
+
+    Notes
+    -----
+    What pipelines, comparisons and checks take from an estimator, beside the public methods:
+    ``_rows_`` (the retained rows), ``_recipe_`` and ``_as_told()`` (a draft with the parameters of
+    ``fit``), ``_without(hit, X)`` (draft and removal of a request), ``_check_remaining(hit)``,
+    ``_parts()`` and ``_snapshot()`` (for locks and readers), ``_publish(draft)``,
+    ``_discard(kept)``, ``_model_state()`` and ``_exact_state()`` (what digests and
+    ``check_exact_forget`` compare), ``_training_key()`` (one training for
+    many methods). All have defaults here.
     """
 
     guarantee: Guarantee
@@ -102,6 +146,11 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     # requested by default: whoever passes them to cross_validate means this estimator
     __metadata_request__fit = dict.fromkeys(("sample_id", "groups", "forget", "on_return"), True)
 
+    def __init__(self, estimator=None, *, random_state=None, verbose=0):
+        self.estimator = estimator
+        self.random_state = random_state
+        self.verbose = verbose
+
     @abstractmethod
     def _check_training_data(self, X, y):
         """Validate ``X, y`` before any work; return what is kept of them."""
@@ -115,15 +164,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
 
     @abstractmethod
     def _forget_rows(self, rows, retained, hit):
-        """Update the learned attributes; return a :class:`Removal`.
-
-        Parameters
-        ----------
-        rows, retained : TrainingRows
-            Before and after.
-        hit : ndarray of int
-            The rows that leave, as indices into ``rows``.
-        """
+        """Update the learned attributes; return a :class:`Removal`."""
 
     @abstractmethod
     def _removal_cost(self, rows, hit):
@@ -316,25 +357,6 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         """Return ``groups`` as a fit parameter of the wrapped estimator where it asks for them."""
         return {}
 
-    def _refuse_trained_weights(self):
-        """Training must not start from weights that saw rows that can be forgotten."""
-        inner = self._inner_estimator()
-        loader = state_loader(inner)
-        if loader is not None:
-            raise UnsupportedNetError(
-                f"The callback {loader} of the net in {type(self).__name__}(estimator=...) loads "
-                "weights from a file that an earlier training may have written, from rows that "
-                "are forgotten since. Remove it. To keep the best epoch, use "
-                "EarlyStopping(load_best=True), which holds it in memory."
-            )
-        instances = [net for net in find_nets(inner) if isinstance(net.module, torch.nn.Module)]
-        if carries_training(inner) or (self._is_adopted and instances):
-            raise UnsupportedNetError(
-                f"The net in {type(self).__name__}(estimator=...) was given a module instance "
-                "that has been trained: a clone would start from what it learned. Pass the "
-                "module's class, with module__ parameters, or a fresh instance."
-            )
-
     def _check_remaining(self, hit):
         """Refuse a request that leaves the method nothing to work with."""
 
@@ -485,6 +507,16 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         view.__dict__ = self.__dict__  # replaced as a whole by requests, never written to
         return view
 
+    def _training_key(self):
+        """What decides the model that ``fit`` trains, beside rows and seed.
+
+        Estimators with equal keys train the same, and may share one training. A base whose
+        subclasses differ in removal only leaves the class out.
+        """
+        ignored = self._removal_params | self._recipe_ignores | {"random_state", "memory"}
+        params = self.get_params(deep=False)
+        return type(self), {name: params[name] for name in params.keys() - ignored}
+
     def _take_recipe(self):
         """Parameters of training, by name: copies that nobody else holds, none of them fitted."""
         names = self.get_params(deep=False).keys() - self._removal_params - self._recipe_ignores
@@ -540,10 +572,7 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
             defaults = inspect.signature(kind.__init__).parameters
             state = {n: defaults[n].default for n in kind._get_param_names()} | state
             state.pop("_state_version", None)
-        if torch.is_inference_mode_enabled():  # tensors that were made in it cannot be trained
-            with torch.inference_mode(False):
-                state = deepcopy(state)
-        super().__setstate__(state)
+        super().__setstate__(trainable(state))
 
     @contextmanager
     def _computing(self):

@@ -18,13 +18,13 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from sk_unlearn import PumaClassifier, RetrainClassifier
-from sk_unlearn._targets import ForgetClassifierMixin
 from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.exceptions import (
     RetrainAdvisedWarning,
     TrainingDataChangedError,
     UnsupportedNetError,
 )
+from sk_unlearn.mixins import ForgetClassifierMixin
 from sk_unlearn.nets import MLP
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._digest import state_digest

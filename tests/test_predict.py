@@ -17,7 +17,7 @@ from sk_unlearn import (
     SisaClassifier,
     SisaRegressor,
 )
-from sk_unlearn._targets import restrict_columns
+from sk_unlearn.mixins import restrict_columns
 from sk_unlearn.nets import default_classifier, default_regressor, predict_proba
 from sk_unlearn.utils._inputs import check_net_input
 

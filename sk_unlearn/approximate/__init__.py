@@ -1,5 +1,18 @@
 """Approximate removal: a step towards the retrained model, to be measured."""
 
 from sk_unlearn.approximate._puma import PumaClassifier, PumaRegressor
+from sk_unlearn.approximate.base import (
+    BaseNetForget,
+    NetClassifierMixin,
+    NetRegressorMixin,
+    RemovalRequest,
+)
 
-__all__ = ["PumaClassifier", "PumaRegressor"]
+__all__ = [
+    "BaseNetForget",
+    "NetClassifierMixin",
+    "NetRegressorMixin",
+    "PumaClassifier",
+    "PumaRegressor",
+    "RemovalRequest",
+]

@@ -1,19 +1,12 @@
 """PUMA: performance unchanged model augmentation for training-data removal."""
 
-from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.approximate._puma_base import BasePuma
-from sk_unlearn.nets import (
-    default_classifier,
-    predict_class_proba,
-    predict_columns,
-    predict_proba,
-)
-from sk_unlearn.utils._transaction import on_snapshot
+from sk_unlearn.approximate.base import NetClassifierMixin, NetRegressorMixin
 
 __all__ = ["PumaClassifier", "PumaRegressor"]
 
 
-class PumaClassifier(ForgetClassifierMixin, BasePuma):
+class PumaClassifier(NetClassifierMixin, BasePuma):
     r"""Classifier that forgets by one linear step, without retraining.
 
     After Wu et al. 2022 [1]_: the influence of every row on a performance criterion is
@@ -170,48 +163,8 @@ class PumaClassifier(ForgetClassifierMixin, BasePuma):
     (2, 'approximate')
     """
 
-    @on_snapshot
-    def predict(self, X):
-        """Predict labels.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-        """
-        self._check_is_fitted()
-        return self.classes_[self._ask(predict_columns, X, self._columns_)]
-
-    @on_snapshot
-    def predict_proba(self, X):
-        """Predict the probability of each class in ``classes_``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-
-        Raises
-        ------
-        UnsupportedNetError
-            If the net predicts scores that are no probabilities.
-        """
-        self._check_is_fitted()
-        return restrict_columns(self._ask(predict_class_proba, X), self._columns_)
-
-    def _default_estimator(self, rows):
-        return default_classifier(
-            n_features=rows.X[0].size, n_outputs=len(self.classes_), n_rows=len(rows)
-        )
-
-
-class PumaRegressor(ForgetRegressorMixin, BasePuma):
+class PumaRegressor(NetRegressorMixin, BasePuma):
     """Regressor that forgets by one linear step, without retraining.
 
     The method of :class:`PumaClassifier`, which documents it, on real targets.
@@ -309,18 +262,3 @@ class PumaRegressor(ForgetRegressorMixin, BasePuma):
     >>> reg.forget(slice(0, 3)).receipts_[-1].n_remaining
     97
     """
-
-    @on_snapshot
-    def predict(self, X):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        """
-        self._check_is_fitted()
-        return self._decode(self._ask(predict_proba, X))

@@ -28,22 +28,22 @@ from sk_unlearn.approximate._curvature_system import (
     build_system,
 )
 from sk_unlearn.approximate._influences import influences_on
-from sk_unlearn.approximate._net_estimator import BaseNetForget
 from sk_unlearn.approximate._net_rows import RowBatch
-from sk_unlearn.approximate._puma_cost import puma_cost
+from sk_unlearn.approximate._puma_cost import puma_work
 from sk_unlearn.approximate._removal_step import StepSettings
 from sk_unlearn.approximate._trusted_step import trusted_step
+from sk_unlearn.approximate.base import BaseNetForget
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import RemovalFailedError
 from sk_unlearn.functional import measured_work, rows_per_chunk
 from sk_unlearn.nets import (
+    check_differentiable,
     rowwise_model,
     to_tensors,
     weight_decay,
 )
 from sk_unlearn.nets._criteria import weighs_classes
 from sk_unlearn.nets._proximal import proximal_term
-from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._generators import without_draws
 from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
@@ -60,8 +60,6 @@ TRAINING_FACTOR = 1.0
 
 class BasePuma(BaseNetForget):
     """The method; classifier and regressor differ only in their targets."""
-
-    guarantee = Guarantee("approximate")
 
     _parameter_constraints: dict = {
         **BaseNetForget._parameter_constraints,
@@ -80,12 +78,13 @@ class BasePuma(BaseNetForget):
         "tol": [Interval(Real, 0, 0.5, closed="right")],
         "max_products": [Interval(Integral, 1, None, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "params": [str, list, tuple, None],
         "performance": [callable, None],
-        "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
     }
     # all that is PUMA's own matters to removal only
     _removal_params = frozenset(_parameter_constraints) - {*BaseNetForget._parameter_constraints}
-    _removal_params |= {"params", "on_advice", "max_drift"}
+    _removal_params |= BaseNetForget._removal_params
+    _between_requests = (*BaseNetForget._between_requests, "_n_compensated_", "_curvature_cache_")
 
     def __init__(
         self,
@@ -112,7 +111,16 @@ class BasePuma(BaseNetForget):
         random_state=None,
         verbose=0,
     ):
-        self.estimator = estimator
+        super().__init__(
+            estimator,
+            validation_fraction=validation_fraction,
+            chunk_size=chunk_size,
+            on_advice=on_advice,
+            max_drift=max_drift,
+            memory=memory,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.eta = eta
         self.compensation = compensation
         self.max_weight = max_weight
@@ -126,13 +134,6 @@ class BasePuma(BaseNetForget):
         self.n_steps = n_steps
         self.params = params
         self.performance = performance
-        self.validation_fraction = validation_fraction
-        self.chunk_size = chunk_size
-        self.on_advice = on_advice
-        self.max_drift = max_drift
-        self.memory = memory
-        self.random_state = random_state
-        self.verbose = verbose
 
     @on_snapshot
     def influences(self, X=None, y=None, *, damping=None):
@@ -192,8 +193,28 @@ class BasePuma(BaseNetForget):
         state.pop("_curvature_cache_", None)
         return state
 
+    def clear_memory(self):
+        """Remove the trained nets that ``memory`` keeps, those of other estimators included.
+
+        What requests to this estimator left in memory for later ones goes too.
+
+        Returns
+        -------
+        self : object
+        """
+        vars(self).pop("_curvature_cache_", None)
+        return super().clear_memory()
+
+    def _check_net(self, net, X, y):
+        check_differentiable(net, X, y, params=self.params)
+
     def _fit_rows(self, rows):
         super()._fit_rows(rows)
+        # the objective keeps this divisor, so that requests in turn add up to one request
+        self._n_objective_ = self._n_trained
+        # a class-weighted mean divides by the sum of the weights: numbers that stay fixed too
+        y = self._net_target(rows.y)[self._trained_]
+        self._class_counts_ = np.bincount(y) if self._classification else None
         self._proximal_ = proximal_term(self.estimator_, self._n_objective_)
 
     def _forget_rows(self, rows, retained, hit):
@@ -203,32 +224,31 @@ class BasePuma(BaseNetForget):
             self._curvature_cache_ = cache.after(self.estimator_)
         return removal
 
-    def _remove(self, net, retained, leaving, position, n_hit):
+    def _remove(self, net, request):
         """Move the parameters: as many steps as the request is split into."""
         # in evaluation mode; what draws there all the same has no gradient to speak of
         with measured_work() as work, without_draws():
-            budget = Budget(work, most_work(self._n_epochs, self._n_trained))
-            params, reports = self._move(net, retained, leaving, position, budget)
-        passes = work.row_passes / (self._n_trained + len(leaving))
-        share = work.row_passes / (self._n_epochs * self._n_trained)
+            budget = Budget(work, most_work(request.n_epochs, request.n_retained))
+            params, reports = self._move(net, request, budget)
         solver = {
             "steps": [report.to_dict() for report in reports],
             "expected_gap": expected_gap(reports),
         }
         messages = advice(reports, retrain=self._retrain_class)
-        cost = ForgetCost(n_hit, 0, passes, share)
+        cost = request.cost(work.row_passes)
         return params, Removal(cost, solver, messages, self._remarks(reports))
 
-    def _move(self, net, retained, leaving, position, budget):
-        cache, reports = self._known_curvature(retained), []
-        objective = self._objective(net, retained, cache)
+    def _move(self, net, request, budget):
+        forgotten, reports = request.forgotten, []
+        cache = self._known_curvature(request.retained)
+        objective = self._objective(net, request.retained, cache)
         criterion, params = self._criterion(net, objective), objective.model.parameters()
         if cache.kept is not None:
-            kept = cache.kept.drop(objective.model, params, leaving, position)
+            kept = cache.kept.drop(objective.model, params, forgotten, request.position)
             cache = replace(cache, kept=kept)
         names = StepSettings.__dataclass_fields__
         step = StepSettings(**{name: getattr(self, name) for name in names})
-        parts = _consecutive(len(leaving), self.n_steps)
+        parts = _consecutive(len(forgotten), self.n_steps)
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
         start, before = 0, budget.spent
         for part in self._progress(parts):
@@ -236,10 +256,10 @@ class BasePuma(BaseNetForget):
                 continue
             taken = budget.spent - before
             if start and not budget.allows(taken):
-                part = slice(start, len(leaving))  # all others at once
+                part = slice(start, len(forgotten))  # all others at once
             before, start = budget.spent, part.stop
             budget.begin()
-            later = leaving.part(slice(start, None))
+            later = forgotten.part(slice(start, None))
             system, cache = build_system(objective, params, cache, settings, later)
             system = system.limited(budget.products(settings.n_sampled, settings.max_products))
             candidates = partial(self._candidates, cache)
@@ -249,7 +269,7 @@ class BasePuma(BaseNetForget):
             params, report = trusted_step(
                 objective,
                 params,
-                leaving.part(part),
+                forgotten.part(part),
                 system,
                 criterion,
                 step if allowed else replace(step, compensation=None),
@@ -268,31 +288,23 @@ class BasePuma(BaseNetForget):
         self._n_compensated_ = vars(self).get("_n_compensated_", 0) + compensated
         return params, reports
 
-    def _removal_cost(self, rows, hit):
-        n_leaving = int(self._trained_[hit].sum())
-        if n_leaving == 0:
-            return ForgetCost(len(hit), 0, 0.0, 0.0)
-        n_trained = self._n_trained - n_leaving
-        n_sampled = self._n_sampled(n_trained)
+    def _row_passes(self, n_forgotten, n_retained):
+        n_sampled, n_rows = self._n_sampled(n_retained), len(self._trained_) - n_forgotten
         cache = getattr(self, "_curvature_cache_", None)
-        sized = n_sampled >= n_trained or (cache is not None and cache.curvature is not None)
-        module, limit = self.estimator_.module_, most_work(self._n_epochs, n_trained)
-        forecast = puma_cost(
-            n_hit=len(hit),
-            n_leaving=n_leaving,
-            n_trained=n_trained,
-            n_held_out=len(self._trained_) - self._n_trained,
+        sized = n_sampled >= n_retained or (cache is not None and cache.curvature is not None)
+        parameters = self.estimator_.module_.parameters()
+        return puma_work(
+            n_forgotten=n_forgotten,
+            n_held_out=n_rows - n_retained,
             n_sampled=n_sampled,
-            n_sized=0 if sized else len(self._trained_) - len(hit),
-            n_parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
-            n_epochs=self._n_epochs,
-            limit=limit,
+            n_sized=0 if sized else n_rows,
+            n_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+            limit=most_work(self._n_epochs, n_retained),
             dense=self._row_cost == A_DENSE_ROW,
             compensates=self.compensation is not None,
             adapts=self.adaptive_damping,
-            n_steps=min(self.n_steps, n_leaving),
+            n_steps=min(self.n_steps, n_forgotten),
         )
-        return self._forecast(forecast)
 
     def _n_sampled(self, n_trained):
         wanted = self.n_curvature_rows
@@ -357,6 +369,17 @@ class BasePuma(BaseNetForget):
             most_kept,
             metric,
         )
+
+    def _objective_targets(self):
+        """Class numbers of the rows of the objective in ``fit``; None for regression."""
+        if self._class_counts_ is None:
+            return None
+        counts = torch.from_numpy(self._class_counts_)
+        return torch.repeat_interleave(torch.arange(len(counts)), counts)
+
+    def _mask(self, net):
+        """Which retained rows the net is trained on, beside its tensors."""
+        return torch.from_numpy(self._trained_).to(next(net.module_.parameters()).device)
 
     def _rows_at_once(self, model, params, rows, cache):
         """Rows in a pass, and rows whose graph may be kept."""

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from sk_unlearn.functional import BACKWARD, FORWARD, matrix_passes
-from sk_unlearn.receipts import ForgetCost
 
-__all__ = ["puma_cost"]
+__all__ = ["puma_work"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,13 @@ _EXPECTED_ATTEMPTS, _MOST_ATTEMPTS = 1.25, 4
 _LOOKED_AT = 128
 
 
-def puma_cost(
+def puma_work(
     *,
-    n_hit,
-    n_leaving,
-    n_trained,
+    n_forgotten,
     n_held_out,
     n_sampled,
     n_sized,
     n_parameters,
-    n_epochs,
     limit,
     dense,
     compensates,
@@ -47,19 +43,15 @@ def puma_cost(
 
     Parameters
     ----------
-    n_hit : int
-        Rows that leave, those that were held out of training included.
-    n_leaving : int
+    n_forgotten : int
         Rows that the objective loses.
-    n_trained, n_held_out : int
-        Rows that remain, in training and out.
+    n_held_out : int
+        Rows that remain, out of training.
     n_sampled : int
         Rows on which curvature is computed.
     n_sized : int
         Rows whose curvature is sized first.
     n_parameters : int
-    n_epochs : int
-        Of the net's training, one gradient pass each.
     limit : float
         Gradient passes over one row that a request may take.
     dense : bool
@@ -71,11 +63,12 @@ def puma_cost(
 
     Returns
     -------
-    cost : ForgetCost
+    expected, low, high : float
+        Gradient passes over single rows.
     """
     attempt = (_DENSE if dense else _OTHER)[compensates]
     factored = matrix_passes(8 / 3 * n_sampled**3, n_parameters) if dense else 0.0
-    seen = (FORWARD + BACKWARD + FORWARD) * (n_leaving / n_steps + n_held_out)
+    seen = (FORWARD + BACKWARD + FORWARD) * (n_forgotten / n_steps + n_held_out)
     once = FORWARD * n_sized
     low = once + n_steps * (seen + attempt.low * n_sampled)
     one = seen + attempt.expected * n_sampled + factored
@@ -84,7 +77,4 @@ def puma_cost(
     high = once + n_steps * most
     if adapts:
         high = max(high, min(once + n_steps * most * _MOST_ATTEMPTS, limit))
-    expected = min(max(expected, low), high)
-    passes = expected / (n_trained + n_leaving)
-    shares = (work / (n_epochs * n_trained) for work in (expected, low, high))
-    return ForgetCost(n_hit, 0, passes, *shares)
+    return min(max(expected, low), high), low, high

@@ -72,7 +72,13 @@ class RowBlocks:
         return joined if dtype is None else joined.astype(dtype, copy=False)
 
     def __getitem__(self, indices):
-        """Copies of some rows, shape (len(indices), ...), by ascending indices."""
+        """Copies of some rows, shape (len(indices), ...)."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if not (indices[1:] >= indices[:-1]).all():
+            order = np.argsort(indices)
+            taken = np.empty((len(indices), *self.shape[1:]), self.dtype)
+            taken[order] = self[indices[order]]
+            return taken
         taken = np.empty((len(indices), *self.shape[1:]), self.dtype)
         for k, place, start, end in self._split(indices):
             self.blocks[k].take(place, axis=0, out=taken[start:end], mode="clip")

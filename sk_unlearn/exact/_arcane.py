@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.special import softmax
 
-from sk_unlearn._targets import ForgetClassifierMixin
 from sk_unlearn.exact._arcane_base import BaseArcane
 from sk_unlearn.exact._one_class import calibrated
+from sk_unlearn.mixins import ForgetClassifierMixin
 from sk_unlearn.nets import DensityNet, score_samples_each
 from sk_unlearn.utils._inputs import open_net_input
 from sk_unlearn.utils._transaction import on_snapshot

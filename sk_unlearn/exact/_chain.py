@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from sk_unlearn.nets import pack_nets, raise_interrupts
+from sk_unlearn.nets import pack_nets
 from sk_unlearn.utils._containers import is_pandas
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng
+from sk_unlearn.utils._signals import raise_interrupts
 from sk_unlearn.utils._threads import reproducible_threads
 
 __all__ = [

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from sklearn.utils.metaestimators import available_if
 
-from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.exact._closed_form_base import BaseClosedForm
 from sk_unlearn.exact._moments import ColumnMoments
 from sk_unlearn.exact._target_frame import TargetFrame
+from sk_unlearn.mixins import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.utils._sklearn import StrOptions
 from sk_unlearn.utils._transaction import on_snapshot
 

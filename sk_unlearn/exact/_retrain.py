@@ -3,14 +3,14 @@
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
-from sk_unlearn._targets import (
+from sk_unlearn.exact._retrain_base import BaseRetrain
+from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.mixins import (
     ForgetClassifierMixin,
     ForgetRegressorMixin,
     adopted_columns,
     restrict_columns,
 )
-from sk_unlearn.exact._retrain_base import BaseRetrain
-from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
     as_columns,
     as_probabilities,

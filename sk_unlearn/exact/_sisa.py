@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.dummy import DummyClassifier
 from skorch import NeuralNetBinaryClassifier
 
-from sk_unlearn._targets import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.exact._sisa_base import BaseSisa
 from sk_unlearn.exact._voting import Vote, hard_votes, of_shard
+from sk_unlearn.mixins import ForgetClassifierMixin, ForgetRegressorMixin
 from sk_unlearn.nets import (
     as_columns,
     check_class_outputs,

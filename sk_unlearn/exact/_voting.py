@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sk_unlearn._targets import restrict_columns
+from sk_unlearn.mixins import restrict_columns
 
 __all__ = ["Vote", "hard_votes", "of_shard"]
 

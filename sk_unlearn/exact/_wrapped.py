@@ -8,7 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d, get_tags, indexable
 
 from sk_unlearn.base import BaseForgetEstimator
-from sk_unlearn.nets import contains_net
+from sk_unlearn.nets import check_untrained, contains_net
 from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import Guarantee
 from sk_unlearn.utils._containers import as_labels, dispatched
@@ -28,11 +28,6 @@ class BaseExact(BaseForgetEstimator):
 
     guarantee = Guarantee("exact")
 
-    def __init__(self, estimator=None, *, random_state=None, verbose=0):
-        self.estimator = estimator
-        self.random_state = random_state
-        self.verbose = verbose
-
     @property
     def _feeds_net(self):
         """Whether X goes straight into a net, without a pipeline in between."""
@@ -41,7 +36,9 @@ class BaseExact(BaseForgetEstimator):
 
     def _check_training_data(self, X, y):
         if self.estimator is not None:
-            self._refuse_trained_weights()
+            check_untrained(
+                self._inner_estimator(), owner=type(self).__name__, adopted=self._is_adopted
+            )
             self._refuse_remembering_parts()
         if self._feeds_net:
             return check_net_training_data(

@@ -10,7 +10,6 @@ from sk_unlearn.model_selection._comparison import ForgettingComparison
 from sk_unlearn.model_selection._measure import METRICS, MIN_MODELS, Models, measure
 from sk_unlearn.model_selection._models import (
     forget_all,
-    removal_params,
     retrain,
     time_removal,
     time_retrain,
@@ -222,12 +221,12 @@ def _train(plan, training, cases, n_models, models, oracles, costs, notes, work)
     estimator, y = training.estimator, cases[0].y
     probe, places = plan.probe(cases)
     data = plan.data(estimator, plan.train, y)
+    shared = {name: data[name] for name in ("X", "y", "fit_params")}
     positions = {case.name: plan.train.searchsorted(case.rows) for case in cases}
-    variants = {name: removal_params(member) for name, member in training.members.items()}
-    requests = [(case.name, positions[case.name], variants) for case in cases]
+    requests = list(positions.items())
     names = ", ".join(training.members)
     fitted = run_many(
-        partial(forget_all, **data, probe=probe, requests=requests),
+        partial(forget_all, **shared, members=training.members, probe=probe, requests=requests),
         plan.seeds("model", n_models),
         title=f"{names}: fitting and forgetting",
         **work,

@@ -12,7 +12,7 @@ import numpy as np
 from sk_unlearn.exceptions import RetrainAdvisedWarning
 from sk_unlearn.metrics import logit_margin
 from sk_unlearn.model_selection._training import seeded
-from sk_unlearn.nets import training_by
+from sk_unlearn.nets import recorded_training, training_by
 
 __all__ = [
     "Forgotten",
@@ -26,9 +26,6 @@ __all__ = [
     "time_retrain",
     "training_key",
 ]
-
-# never part of what was trained: set for each model, or without effect on the result
-_NOT_TRAINING = {"random_state", "verbose", "n_jobs"}
 
 
 @dataclass(frozen=True)
@@ -94,16 +91,15 @@ def observe(estimator, probe):
 
 def training_key(estimator):
     """Equal for estimators that train the same model on the same rows with the same seed."""
-    ignored = _NOT_TRAINING | getattr(estimator, "_removal_params", frozenset())
-    if hasattr(estimator, "clear_memory"):
-        ignored |= {"memory"}  # a cache of trained nets
-    params = {
-        name: value
-        for name, value in estimator.get_params(deep=False).items()
-        if name not in ignored
-    }
+    own = getattr(estimator, "_training_key", None)
+    if own is not None:
+        key = own()
+    else:
+        ignored = {"random_state", "verbose", "n_jobs"} | removal_params(estimator).keys()
+        params = estimator.get_params(deep=False)
+        key = type(estimator), {name: params[name] for name in params.keys() - ignored}
     try:
-        return joblib.hash((type(estimator).__qualname__, type(estimator).__module__, params))
+        return joblib.hash(key)
     except Exception:  # a parameter that cannot be pickled: nothing is shared
         return str(id(estimator))
 
@@ -116,20 +112,20 @@ def removal_params(estimator):
     }
 
 
-def forget_all(seed, *, estimator, X, y, fit_params, probe, requests):
-    """Fit a model, then make copies of it forget.
+def forget_all(seed, *, members, X, y, fit_params, probe, requests):
+    """Fit models that share one training, then make copies of them forget.
 
     Parameters
     ----------
     seed : int
-    estimator : estimator
+    members : dict of str to estimator
+        Of one :func:`training_key`.
     X, y : array-like
         Rows trained on.
     fit_params : dict
     probe : Probe
-    requests : list of (name, positions, dict of str to dict)
-        Name of a forget set, positions of its rows in `X`, and by estimator's name the
-        parameters that matter to forgetting.
+    requests : list of (name, positions)
+        Name of a forget set, and positions of its rows in `X`.
 
     Returns
     -------
@@ -137,12 +133,28 @@ def forget_all(seed, *, estimator, X, y, fit_params, probe, requests):
     after : dict of (str, str) to Forgotten
         By names of forget set and estimator.
     """
-    model = seeded(estimator, seed).fit(X, y, **fit_params)
-    before, after = observe(model, probe), {}
-    for name, positions, variants in requests:
-        for variant, params in variants.items():
-            after[name, variant] = _forget(copy_of(model, params), positions, probe)
+    models = _trained_together(members.values(), seed, X, y, fit_params)
+    before = observe(next(iter(models.values())), probe)
+    after = {
+        (name, member): _forget(
+            copy_of(models[type(estimator)], removal_params(estimator)), positions, probe
+        )
+        for name, positions in requests
+        for member, estimator in members.items()
+    }
     return before, after
+
+
+def _trained_together(estimators, seed, X, y, fit_params):
+    """A fitted model of each class; only the first one trains nets."""
+    kinds = {type(estimator): seeded(estimator, seed) for estimator in estimators}
+    first, *others = kinds.values()
+    with recorded_training() as again:
+        first.fit(X, y, **fit_params)
+    for other in others:
+        with again():
+            other.fit(X, y, **fit_params)
+    return kinds
 
 
 def copy_of(model, params):

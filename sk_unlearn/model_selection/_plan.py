@@ -179,9 +179,6 @@ class Plan:
         -------
         data : dict
         """
-        if hasattr(estimator, "clear_memory"):
-            # a cache of trained nets: each model is trained once, and its time is measured
-            estimator = clone(estimator).set_params(memory=None)
         fit_params = {"sample_id": self.ids[rows]}
         if self.groups is not None:
             fit_params["groups"] = self.groups[rows]
@@ -245,6 +242,9 @@ class Plan:
 def _trainings(estimators):
     shared: dict[Any, dict] = {}
     for name, estimator in estimators.items():
+        if hasattr(estimator, "clear_memory") and "memory" in estimator.get_params(deep=False):
+            # a cache of trained nets: each model is trained once, and its time is measured
+            estimator = clone(estimator).set_params(memory=None)
         shared.setdefault(training_key(estimator), {})[name] = estimator
     single = len(shared) == 1
     return [Training("" if single else next(iter(m)), m) for m in shared.values()]

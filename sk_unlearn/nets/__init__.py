@@ -9,11 +9,11 @@ from sk_unlearn.nets._differentiable import check_differentiable
 from sk_unlearn.nets._inspect import (
     carries_training,
     check_trainable,
+    check_untrained,
     contains_net,
     find_nets,
     is_net,
 )
-from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._memory import fit_net_once, forget_trained_nets
 from sk_unlearn.nets._outputs import as_columns, as_probabilities, check_class_outputs
 from sk_unlearn.nets._predict import (
@@ -37,7 +37,7 @@ from sk_unlearn.nets._split import (
 from sk_unlearn.nets._stacked import TrainedNets, can_stack, train_nets, train_states
 from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
 from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
-from sk_unlearn.nets._train import fit_net, training_by
+from sk_unlearn.nets._train import fit_net, recorded_training, training_by
 from sk_unlearn.nets._transport import pack_nets, unpack_nets
 from sk_unlearn.nets._validation_rows import (
     check_brought_data,
@@ -66,6 +66,7 @@ __all__ = [
     "check_differentiable",
     "check_disjoint",
     "check_trainable",
+    "check_untrained",
     "class_settings",
     "contains_net",
     "default_classifier",
@@ -90,8 +91,8 @@ __all__ = [
     "predict_scores",
     "predict_stacked",
     "prepare",
-    "raise_interrupts",
     "read_state",
+    "recorded_training",
     "resume_training",
     "rowwise_model",
     "score_samples_each",

@@ -188,7 +188,7 @@ def with_parameters(net, parameters, *, classes=None):
     Nothing of the old net's training comes along: no optimiser moments, history, callback
     state or gradients, and no batch that the module kept as an attribute (unless skorch
     trained the user's own instance in place, which cannot be built anew). Parameters that
-    are not given, and buffers, are copied from it; BatchNorm statistics thereby keep a trace
+    are not given, and such buffers, are copied from it; BatchNorm statistics thereby keep a trace
     of every row the net was trained on.
 
     Parameters
@@ -196,7 +196,7 @@ def with_parameters(net, parameters, *, classes=None):
     net : skorch.NeuralNet
         Trained; left untouched.
     parameters : mapping of str to Tensor
-        New values by name in ``module_.named_parameters()``.
+        New values by name in ``module_.named_parameters()`` or ``named_buffers()``.
     classes : array-like, default=None
         What ``classes_`` of a ``NeuralNetClassifier`` shall be; it is not copied, since it
         lists the labels of the training rows.
@@ -287,6 +287,8 @@ def _copy_settings(old, new):
 
 def _write(module, parameters):
     own = dict(module.named_parameters())
+    if not own.keys() >= set(parameters):
+        own.update(module.named_buffers())
     unknown = sorted(set(parameters) - set(own))
     if unknown:
         raise ValueError(

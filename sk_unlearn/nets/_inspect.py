@@ -15,7 +15,14 @@ from torch.nn.parameter import is_lazy
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.utils._seeding import isolated_rng
 
-__all__ = ["carries_training", "check_trainable", "contains_net", "find_nets", "net_dtype"]
+__all__ = [
+    "carries_training",
+    "check_trainable",
+    "check_untrained",
+    "contains_net",
+    "find_nets",
+    "net_dtype",
+]
 
 EMBEDDINGS = nn.Embedding, nn.EmbeddingBag  # which look rows of integers up in a table
 
@@ -224,6 +231,39 @@ def check_trainable(net):
             "Use one real floating-point type, for example module.float()."
         )
     return module
+
+
+def check_untrained(estimator, *, owner, adopted=False):
+    """Refuse nets that would start from weights which saw rows that can be forgotten.
+
+    Parameters
+    ----------
+    estimator : estimator
+        That is to be trained; nets may be inside.
+    owner : str
+        Who trains it, for the message.
+    adopted : bool, default=False
+        Whether it came in a ``FrozenEstimator``.
+
+    Raises
+    ------
+    UnsupportedNetError
+    """
+    loader = state_loader(estimator)
+    if loader is not None:
+        raise UnsupportedNetError(
+            f"The callback {loader} of the net in {owner}(estimator=...) loads "
+            "weights from a file that an earlier training may have written, from rows that "
+            "are forgotten since. Remove it. To keep the best epoch, use "
+            "EarlyStopping(load_best=True), which holds it in memory."
+        )
+    instances = [net for net in find_nets(estimator) if isinstance(net.module, torch.nn.Module)]
+    if carries_training(estimator) or (adopted and instances):
+        raise UnsupportedNetError(
+            f"The net in {owner}(estimator=...) was given a module instance "
+            "that has been trained: a clone would start from what it learned. Pass the "
+            "module's class, with module__ parameters, or a fresh instance."
+        )
 
 
 def net_dtype(module):

@@ -1,39 +1,11 @@
-"""Let Ctrl-C through, out of skorch's training loop and to work in other threads."""
+"""Let Ctrl-C through to work in other threads."""
 
 import threading
 from contextlib import contextmanager
 
-from sk_unlearn.utils._signals import shielded
-
-__all__ = ["StopSign", "raise_interrupts"]
+__all__ = ["StopSign"]
 
 _PATIENCE = 10.0  # seconds; a step takes milliseconds
-
-
-@contextmanager
-def raise_interrupts():
-    """Raise ``KeyboardInterrupt`` at the end of the block if SIGINT arrived inside.
-
-    ``skorch.NeuralNet.fit`` swallows every ``KeyboardInterrupt`` and returns a net that
-    stopped somewhere; callbacks such as ``EarlyStopping`` raise it on purpose to stop. A
-    real signal is told from these by a handler (:mod:`sk_unlearn.utils._signals`).
-
-    Raises
-    ------
-    KeyboardInterrupt
-        On leaving the block, after a SIGINT that something inside swallowed.
-
-    Examples
-    --------
-    >>> from sk_unlearn.nets import raise_interrupts
-    >>> with raise_interrupts():
-    ...     trained = True
-    """
-    with shielded() as signals:
-        before = signals.n_interrupts
-        yield
-        if signals.n_interrupts > before:
-            raise KeyboardInterrupt
 
 
 class StopSign:

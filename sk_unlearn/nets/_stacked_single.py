@@ -6,7 +6,6 @@ from skorch.callbacks import Callback
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import bare_module
-from sk_unlearn.nets._interrupt import raise_interrupts
 from sk_unlearn.nets._stacked_schedule import Schedule
 from sk_unlearn.nets._stacked_state import (
     NetState,
@@ -15,6 +14,7 @@ from sk_unlearn.nets._stacked_state import (
     restore_state,
 )
 from sk_unlearn.utils._seeding import isolated_rng
+from sk_unlearn.utils._signals import raise_interrupts
 from sk_unlearn.utils._take import take_rows
 from sk_unlearn.utils._threads import reproducible_threads
 

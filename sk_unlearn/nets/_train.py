@@ -2,8 +2,9 @@
 
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 
-__all__ = ["fit_net", "training_by"]
+__all__ = ["fit_net", "recorded_training", "training_by"]
 
 _trainer = ContextVar("sk_unlearn_trainer", default=None)
 
@@ -50,3 +51,33 @@ def training_by(trainer):
         yield
     finally:
         _trainer.reset(token)
+
+
+@contextmanager
+def recorded_training():
+    """Train nets as outside of the block, and remember them.
+
+    Yields
+    ------
+    again : callable
+        ``with again():`` hands out copies of these nets, in the same order, in place of training.
+    """
+    outer, nets = _trainer.get(), []
+
+    def record(net, X, y, **fit_params):
+        with training_by(outer):
+            nets.append(fit_net(net, X, y, **fit_params))
+        return nets[-1]
+
+    def again():
+        known = iter(nets)
+
+        def hand_out(net, X, y, **fit_params):
+            trained = deepcopy(next(known))
+            trained.train_split = net.train_split
+            return trained
+
+        return training_by(hand_out)
+
+    with training_by(record):
+        yield again

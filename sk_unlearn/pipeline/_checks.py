@@ -6,7 +6,7 @@ from sklearn.utils import column_or_1d, indexable
 
 from sk_unlearn.base import BaseForgetEstimator
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import carries_training
+from sk_unlearn.nets import carries_training, check_untrained
 from sk_unlearn.utils._containers import as_labels, dispatched
 from sk_unlearn.utils._inputs import check_labels, check_targets
 
@@ -71,7 +71,7 @@ def _refuse_trained_weights(pipe):
     """Refuse nets that have been trained: each step is cloned, and a clone does not show it."""
     last = pipe.steps[-1][1]
     if not hasattr(last, "steps") and last.estimator is not None and not last._is_adopted:
-        last._refuse_trained_weights()
+        check_untrained(last.estimator, owner=type(last).__name__)
     for name, step in pipe.steps[:-1]:
         if carries_training(step):
             raise UnsupportedNetError(

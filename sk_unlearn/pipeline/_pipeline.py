@@ -150,7 +150,9 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
     def __init__(
         self, steps, *, transform_input=None, memory=None, verbose=False, random_state=None
     ):
-        super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
+        Pipeline.__init__(
+            self, steps, transform_input=transform_input, memory=memory, verbose=verbose
+        )
         self.random_state = random_state
 
     def fit(

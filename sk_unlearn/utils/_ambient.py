@@ -3,11 +3,12 @@
 import os
 import threading
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
 
-__all__ = ["own_settings", "plain_torch", "restore_modes", "torch_modes"]
+__all__ = ["own_settings", "plain_torch", "restore_modes", "torch_modes", "trainable"]
 
 _lock = threading.Lock()
 _inside = {}  # blocks, and the threads that they are of
@@ -65,6 +66,14 @@ def plain_torch():
     finally:
         torch.set_grad_enabled(grad)
         restore_modes(*modes)
+
+
+def trainable(state):
+    """A state that was just unpickled, or a copy: tensors made in inference mode never train."""
+    if not torch.is_inference_mode_enabled():
+        return state
+    with torch.inference_mode(False):
+        return deepcopy(state)
 
 
 def torch_modes():

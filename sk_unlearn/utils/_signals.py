@@ -9,8 +9,18 @@ state is just being set or put back (:func:`hold`). Then they wait for the end o
 import os
 import signal
 import threading
+from contextlib import contextmanager
 
-__all__ = ["PATIENCE", "hold", "is_protected", "protected", "raise_pending", "release", "shielded"]
+__all__ = [
+    "PATIENCE",
+    "hold",
+    "is_protected",
+    "protected",
+    "raise_interrupts",
+    "raise_pending",
+    "release",
+    "shielded",
+]
 
 PATIENCE = 0.05  # seconds that a wait for another thread lasts before it looks for signals
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGBREAK")
@@ -135,3 +145,29 @@ def _after_fork():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def raise_interrupts():
+    """Raise ``KeyboardInterrupt`` at the end of the block if SIGINT arrived inside.
+
+    ``skorch.NeuralNet.fit`` swallows every ``KeyboardInterrupt`` and returns a net that
+    stopped somewhere; callbacks such as ``EarlyStopping`` raise it on purpose to stop. A
+    real signal is told from these by a handler (:class:`shielded`).
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On leaving the block, after a SIGINT that something inside swallowed.
+
+    Examples
+    --------
+    >>> from sk_unlearn.utils._signals import raise_interrupts
+    >>> with raise_interrupts():
+    ...     trained = True
+    """
+    with shielded() as signals:
+        before = signals.n_interrupts
+        yield
+        if signals.n_interrupts > before:
+            raise KeyboardInterrupt

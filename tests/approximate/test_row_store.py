@@ -42,12 +42,17 @@ def test_no_rows_are_asked_for():
     assert rows.drop(np.zeros(0, dtype=int)).blocks == rows.blocks
 
 
-@pytest.mark.parametrize("indices", [[3, 1], [-1, 2], [0, 39], [39], [1, 0, 2]])
-def test_indices_out_of_order_or_range_are_refused(indices):
+@pytest.mark.parametrize("indices", [[-1, 2], [0, 39], [39], [3, -1]])
+def test_indices_out_of_range_are_refused(indices):
     rows = RowBlocks.without(np.arange(80.0).reshape(40, 2), np.array([0]))
     for ask in (rows.__getitem__, rows.drop):
-        with pytest.raises(IndexError, match="ascend from 0 to 38"):
+        with pytest.raises(IndexError, match="from 0 to 38"):
             ask(np.array(indices))
+
+
+def test_rows_are_looked_up_in_any_order():
+    rows = RowBlocks.without(np.arange(80.0).reshape(40, 2), np.array([0]))
+    assert rows[np.array([3, 38, 1, 3])][:, 0].tolist() == [8.0, 78.0, 4.0, 8.0]
 
 
 def test_a_row_can_be_asked_for_twice():

@@ -11,8 +11,9 @@ import torch
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EarlyStopping
 
-from sk_unlearn.nets import MLP, raise_interrupts
+from sk_unlearn.nets import MLP
 from sk_unlearn.nets._interrupt import StopSign
+from sk_unlearn.utils._signals import raise_interrupts
 
 X = np.ones((8, 2), np.float32)
 

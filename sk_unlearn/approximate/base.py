@@ -1,10 +1,10 @@
-"""An estimator around one net, some of whose rows are held out of training."""
+"""The base of removal methods on a trained net: one method is one subclass with a few hooks."""
 
 import os
 from abc import abstractmethod
 from copy import deepcopy
-from dataclasses import replace
-from numbers import Real
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -18,16 +18,22 @@ from sk_unlearn.approximate._net_rows import NetRows, RowBatch
 from sk_unlearn.approximate._row_store import StoredRows
 from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.exceptions import ForgetRequestError, UnsupportedNetError
+from sk_unlearn.mixins import ForgetClassifierMixin, ForgetRegressorMixin, restrict_columns
 from sk_unlearn.nets import (
     PinnedSplit,
     check_class_outputs,
-    check_differentiable,
     check_disjoint,
+    check_trainable,
+    check_untrained,
+    default_classifier,
     find_nets,
     fit_net_once,
     forget_trained_nets,
     held_out_rows,
     pin_split,
+    predict_class_proba,
+    predict_columns,
+    predict_proba,
     prepare,
     show_progress,
     to_tensors,
@@ -35,55 +41,183 @@ from sk_unlearn.nets import (
 )
 from sk_unlearn.nets._adapter import rebuilt_net
 from sk_unlearn.nets._inspect import keeps_integers
-from sk_unlearn.receipts import ForgetCost
+from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._inputs import check_net_training_data, open_net_input
+from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval, StrOptions
 from sk_unlearn.utils._take import drop_rows
+from sk_unlearn.utils._transaction import on_snapshot
 
-__all__ = ["BaseNetForget"]
+__all__ = ["BaseNetForget", "NetClassifierMixin", "NetRegressorMixin", "RemovalRequest"]
+
+
+@dataclass(frozen=True)
+class RemovalRequest:
+    """What a removal method on a net is asked, and what it may read to answer.
+
+    Attributes
+    ----------
+    forgotten : RowBatch
+        The rows to remove, of those that the net was trained on: at least one. Its ``X`` and
+        ``y`` are tensors as module and criterion take them, on the device of the net.
+    position : ndarray of shape (len(forgotten),), int
+        Where these stood in the ``X`` of the last ``fit``.
+    n_forgotten : int
+        All rows that leave, those that were held out of training included.
+    retained : TrainingRows
+        Rows that stay, as they were given to ``fit``, those that were held out included.
+    rows : NetRows
+        The same; they become tensors when they are taken.
+    is_trained : ndarray of shape (len(retained),), bool
+        Which of these the net was trained on.
+    n_epochs : int
+        Of the training of the net.
+    """
+
+    forgotten: RowBatch
+    position: np.ndarray
+    n_forgotten: int
+    retained: TrainingRows
+    rows: NetRows
+    is_trained: np.ndarray
+    n_epochs: int
+
+    @property
+    def n_retained(self):
+        """Rows that stay and that the net was trained on."""
+        return int(np.count_nonzero(self.is_trained))
+
+    def batches(self, size):
+        """The rows that stay and that the net was trained on, once, in random order.
+
+        Parameters
+        ----------
+        size : int
+            Rows a batch; the last one may have fewer.
+
+        Yields
+        ------
+        batch : RowBatch
+            Tensors ``X`` and ``y``, on the device of the net.
+        """
+        order = np.flatnonzero(self.is_trained)[torch.randperm(self.n_retained).numpy()]
+        for start in range(0, len(order), size):
+            yield self.rows.take(order[start : start + size])
+
+    def cost(self, row_passes):
+        """What a removal took, for its :class:`~sk_unlearn.base.Removal`.
+
+        Parameters
+        ----------
+        row_passes : float
+            Gradients of single rows: forward and backward passes, times rows.
+
+        Returns
+        -------
+        cost : ForgetCost
+        """
+        passes = row_passes / (self.n_retained + len(self.forgotten))
+        share = row_passes / (self.n_epochs * max(1, self.n_retained))
+        return ForgetCost(self.n_forgotten, 0, passes, share)
 
 
 class BaseNetForget(BaseForgetEstimator):
-    """Trains or adopts a net, and gives it new parameters when rows leave.
+    """Base of the methods that start from a trained net and give it new parameters.
 
-    A removal method adds :meth:`_remove`. It finds its net in ``estimator_``, the retained
-    rows it was trained on in the mask ``_trained_``, and the number of rows in the mean of
-    the objective in ``_n_objective_``.
+    It trains the net, or adopts a trained one, holds rows out, keeps the contract, follows the
+    advice to retrain, writes receipts. A method is a subclass with
+    :class:`NetClassifierMixin` or :class:`NetRegressorMixin` and these hooks:
+
+    ``_remove(net, request)``
+        New parameters when rows leave. ``net`` is the trained skorch net, not to be changed;
+        work on ``deepcopy(net)``. Returns a dictionary of tensors by their names in
+        ``net.module_.state_dict()``, buffers included, those that stay as they are left out; and
+        a :class:`~sk_unlearn.base.Removal` with ``request.cost(...)`` and, where the method can
+        tell that it failed, ``advice``. The global generators are seeded.
+    ``_row_passes(n_forgotten, n_retained)``
+        What a removal is expected to take, for ``forget_cost``: gradients of single rows, or
+        (expected, low, high).
+    ``_check_net(net, X, y)``
+        Refuses nets that the method cannot take, before training. The default asks for trainable
+        parameters of one floating-point type.
+
+    The user guide shows a :ref:`complete method <own_method>`.
+
+    Parameters
+    ----------
+    estimator : skorch net or FrozenEstimator of one, default=None
+        None means a multilayer perceptron whose sizes come from the data.
+    validation_fraction : float or None, default=0.1
+        Share of the rows held out of training.
+    chunk_size : int or None, default=None
+        Rows in one pass; None chooses by the memory that a row takes.
+    on_advice : {"warn", "retrain", "raise"}, default="warn"
+        What follows where a removal advises to retrain: a warning; the net is trained anew on the
+        retained rows, exactly as ``fit`` on these would, and the receipt says "exact" and the full
+        cost; or a :class:`~sk_unlearn.exceptions.RetrainAdvisedError`, nothing being forgotten.
+    max_drift : float, default=None
+        Most that the expected gaps of the requests since the last training may add up to; a
+        request that exceeds it advises to retrain. None means no bound.
+    memory : str, path-like or joblib.Memory, default=None
+        Where trained nets are kept for experiments. Needs an int ``random_state``.
+    random_state : int, RandomState instance or None, default=None
+    verbose : int, default=0
+        1 shows progress bars.
+
+    Attributes
+    ----------
+    estimator_ : skorch.NeuralNet
+        The net; replaced by ``forget``, without optimiser state and history.
+    receipts_ : ForgetLedger
     """
+
+    guarantee = Guarantee("approximate")
 
     _parameter_constraints: dict = {
         **BaseForgetEstimator._parameter_constraints,
-        "params": [str, list, tuple, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
         "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "on_advice": [StrOptions({"warn", "retrain", "raise"})],
         "max_drift": [Interval(Real, 0, None, closed="neither"), None],
     }
+    _removal_params = frozenset({"chunk_size", "on_advice", "max_drift"})
     # what requests leave for later ones, and a net that is trained anew starts without
-    _between_requests = ("_drift_", "_n_requests_", "_n_compensated_", "_curvature_cache_")
+    _between_requests = ("_drift_", "_n_requests_")
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        validation_fraction=0.1,
+        chunk_size=None,
+        on_advice="warn",
+        max_drift=None,
+        memory=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.validation_fraction = validation_fraction
+        self.chunk_size = chunk_size
+        self.on_advice = on_advice
+        self.max_drift = max_drift
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
 
     @abstractmethod
-    def _remove(self, net, retained, leaving, position, n_hit):
-        """New parameters when rows leave the objective.
+    def _remove(self, net, request):
+        """New parameters when rows leave; see the class."""
 
-        Parameters
-        ----------
-        net : skorch.NeuralNet
-            Not to be changed.
-        retained : TrainingRows
-        leaving : RowBatch
-            At least one row that the net was trained on.
-        position : ndarray of shape (len(leaving),)
-            Where these stood in the last ``fit``.
-        n_hit : int
-            Rows that leave, those that were held out included.
+    @abstractmethod
+    def _row_passes(self, n_forgotten, n_retained):
+        """Expected gradients of single rows, or (expected, low, high); see the class."""
 
-        Returns
-        -------
-        params : dict of str to Tensor
-        removal : Removal
-        """
+    def _check_net(self, net, X, y):
+        """Refuse a net that the method cannot take."""
+        check_trainable(net)
 
     @property
     def validation_indices_(self):
@@ -110,13 +244,13 @@ class BaseNetForget(BaseForgetEstimator):
         inner = self._inner_estimator()
         if inner is not None and next(find_nets(inner), None) is not inner:
             raise UnsupportedNetError(
-                f"{type(self).__name__} differentiates a skorch net, got estimator={inner!r}. "
+                f"{type(self).__name__} removes rows from a skorch net, got estimator={inner!r}. "
                 "Put preprocessing in front of it, "
                 f"make_pipeline(StandardScaler(), {type(self).__name__}(net)), or use "
                 "RetrainClassifier or RetrainRegressor for other estimators."
             )
         if inner is not None and not self._is_adopted:
-            self._refuse_trained_weights()
+            check_untrained(inner, owner=type(self).__name__)
         self._check_can_retrain()
         if self.memory is not None and self.random_state is None:
             raise ValueError(
@@ -151,8 +285,11 @@ class BaseNetForget(BaseForgetEstimator):
         self : object
         """
         forget_trained_nets(self.memory)
-        vars(self).pop("_curvature_cache_", None)
         return self
+
+    def _training_key(self):
+        params = super()._training_key()[1] | {"validation_fraction": self.validation_fraction}
+        return BaseNetForget, self._classification, params
 
     def _take_recipe(self):
         recipe = super()._take_recipe()
@@ -187,10 +324,6 @@ class BaseNetForget(BaseForgetEstimator):
         self._trained_ = np.isin(np.arange(len(rows)), train)
         # epochs of the training, which may have stopped early; an adopted net may have none
         self._n_epochs_ = len(getattr(net, "history", None) or ()) or net.max_epochs
-        # the objective keeps this divisor, so that requests in turn add up to one request
-        self._n_objective_ = len(train)
-        # a class-weighted mean divides by the sum of the weights: numbers that stay fixed too
-        self._class_counts_ = np.bincount(y[train]) if self._classification else None
         self._rows_of_class_ = np.bincount(self._encode(rows.y)) if self._classification else None
         self._rows_ = StoredRows.of(rows)
 
@@ -200,7 +333,7 @@ class BaseNetForget(BaseForgetEstimator):
         return predict(self.estimator_, rows.X, *args, verify=rows.verify, chunk_size=size)
 
     def _check_supported(self, net, rows, y, external):
-        check_differentiable(net, rows.X, y, params=self.params)
+        self._check_net(net, rows.X, y)
         if self._classification and self.estimator is not None:
             n_outputs = check_class_outputs(
                 net, rows.X, self._columns_.max() + 1, owner=type(self).__name__
@@ -231,15 +364,25 @@ class BaseNetForget(BaseForgetEstimator):
             )
 
     def _forget_rows(self, rows, retained, hit):
-        leaving, net = rows.take(hit[self._trained_[hit]]), self.estimator_
-        batch = self._batch(net, leaving) if len(leaving) else None
+        net, trained = self.estimator_, hit[self._trained_[hit]]
+        forgotten = rows.take(trained)
+        batch = self._converter(net)(forgotten.X, forgotten.y) if len(trained) else None
         self._trained_ = drop_rows(self._trained_, hit)
         self._leave_classes(rows.y[hit], retained)
         acted_through = self._acted_through()  # what this request weighs, it weighs without them
         params, removal = {}, Removal(ForgetCost(len(hit), 0, 0.0, 0.0))
         if batch is not None:
-            params, removal = self._remove(net, retained, batch, leaving.position, len(hit))
-        n_held_out = len(hit) - len(leaving)
+            request = RemovalRequest(
+                batch,
+                forgotten.position,
+                len(hit),
+                retained,
+                self._net_rows(net, retained),
+                self._trained_,
+                self._n_epochs,
+            )
+            params, removal = self._remove(net, request)
+        n_held_out = len(hit) - len(trained)
         if n_held_out:
             removal = self._with_held_out(removal, n_held_out, len(hit), acted_through)
         removal = self._with_drift(removal)
@@ -275,9 +418,15 @@ class BaseNetForget(BaseForgetEstimator):
             self._fit_rows(retained)
         return self._n_trained, self._n_epochs
 
-    def _forecast(self, cost):
-        """The forecast of a request, with the retrain that its advice may lead to."""
-        return may_retrain(cost, self.on_advice)
+    def _removal_cost(self, rows, hit):
+        n_forgotten = int(self._trained_[hit].sum())
+        n_retained = self._n_trained - n_forgotten
+        if n_forgotten == 0:
+            return ForgetCost(len(hit), 0, 0.0, 0.0)
+        row_passes = np.broadcast_to(self._row_passes(n_forgotten, n_retained), 3)
+        shares = (row_passes / (self._n_epochs * n_retained)).tolist()
+        passes = row_passes[0] / (n_retained + n_forgotten)
+        return may_retrain(ForgetCost(len(hit), 0, float(passes), *shares), self.on_advice)
 
     def _acted_through(self):
         """Where the rows that were held out of training acted on the model."""
@@ -310,16 +459,6 @@ class BaseNetForget(BaseForgetEstimator):
             self._restrict_classes(retained.y)
         self._rows_of_class_ = left[left > 0]
 
-    def _objective_targets(self):
-        """Class numbers of the rows of the objective in ``fit``; None for regression."""
-        if self._class_counts_ is None:
-            return None
-        counts = torch.from_numpy(self._class_counts_)
-        return torch.repeat_interleave(torch.arange(len(counts)), counts)
-
-    def _batch(self, net, rows):
-        return self._converter(net)(rows.X, rows.y)
-
     def _net_rows(self, net, rows):
         stored = rows.stored if isinstance(rows, StoredRows) else rows.X
         device = next(net.module_.parameters()).device
@@ -332,9 +471,68 @@ class BaseNetForget(BaseForgetEstimator):
 
         return lambda X, y: RowBatch(*to_tensors(net, X, own_target(y)))
 
-    def _mask(self, net):
-        """Which retained rows the net is trained on, beside its tensors."""
-        return torch.from_numpy(self._trained_).to(next(net.module_.parameters()).device)
+
+class NetClassifierMixin(ForgetClassifierMixin):
+    """Predictions of a classifier on one net, and its default net."""
+
+    @on_snapshot
+    def predict(self, X):
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        self._check_is_fitted()
+        return self.classes_[self._ask(predict_columns, X, self._columns_)]
+
+    @on_snapshot
+    def predict_proba(self, X):
+        """Predict the probability of each class in ``classes_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        UnsupportedNetError
+            If the net predicts scores that are no probabilities.
+        """
+        self._check_is_fitted()
+        return restrict_columns(self._ask(predict_class_proba, X), self._columns_)
+
+    def _default_estimator(self, rows):
+        return default_classifier(
+            n_features=rows.X[0].size, n_outputs=len(self.classes_), n_rows=len(rows)
+        )
+
+
+class NetRegressorMixin(ForgetRegressorMixin):
+    """Predictions of a regressor on one net."""
+
+    @on_snapshot
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        self._check_is_fitted()
+        return self._decode(self._ask(predict_proba, X))
 
 
 def _unpinned(net):
