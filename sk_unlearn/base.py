@@ -38,7 +38,6 @@ from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._doc_link import DocLinkMixin
 from sk_unlearn.utils._fingerprint import fingerprint
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
-from sk_unlearn.utils._parameter_rules import has_valid_parameters
 from sk_unlearn.utils._request import check_note, resolve_request
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._seeding import derive_seed, isolated_rng, root_seed
@@ -308,10 +307,6 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_rows_")
-
-    def _validate_params(self):
-        if not has_valid_parameters(self):
-            super()._validate_params()  # says which, and by what rule
 
     def _check_is_fitted(self):
         # scikit-learn asks for the tags first, which take as long as a small net

@@ -6,7 +6,6 @@ scikit-learn or skorch. Semi-public: for those who write a removal method of the
 
 from ._chunks import rows_per_chunk
 from ._curvature import GaussNewtonOperator, HessianOperator
-from ._ekfac import EKFACPreconditioner
 from ._gradients import (
     directional_derivatives,
     losses_and_gradient,
@@ -15,7 +14,6 @@ from ._gradients import (
 )
 from ._head import HeadCurvature
 from ._model import RowwiseModel
-from ._nystrom import NystromPreconditioner
 from ._row_sizes import RowSizes, row_sizes, sample_rows
 from ._row_space import RowSpace
 from ._sampled import SampledPreconditioner
@@ -27,11 +25,9 @@ __all__ = [
     "BACKWARD",
     "DENSE_SCORES",
     "FORWARD",
-    "EKFACPreconditioner",
     "GaussNewtonOperator",
     "HeadCurvature",
     "HessianOperator",
-    "NystromPreconditioner",
     "RowSizes",
     "RowSpace",
     "RowwiseModel",

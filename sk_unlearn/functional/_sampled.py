@@ -77,7 +77,7 @@ class SampledPreconditioner:
     The choice of columns and the limit on their weight are ours. ``make bench
     ONLY=puma_quality`` counts products on a trained 64-128-10 network, 1,287 rows, to a
     relative residual of 1e-2: 3 and 5 at damping 1e-2 and 1e-3 with the default number of
-    columns, against 18 and 45 without, and 20 and 83 with EK-FAC.
+    columns, against 18 and 45 without.
 
     References
     ----------

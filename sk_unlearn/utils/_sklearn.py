@@ -11,7 +11,6 @@ from sklearn.utils._param_validation import (
     Interval,
     RealNotInt,
     StrOptions,
-    make_constraint,
 )
 from sklearn.utils.validation import _num_samples as num_samples
 
@@ -21,7 +20,6 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "fit_context",
-    "make_constraint",
     "num_samples",
     "safe_indexing",
 ]

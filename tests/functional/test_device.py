@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from sk_unlearn.functional import (
-    EKFACPreconditioner,
     GaussNewtonOperator,
     HessianOperator,
     RowwiseModel,
@@ -28,7 +27,6 @@ PIECES = {
     "derivatives": lambda batch, v: directional_derivatives(*batch, v, chunk_size=3),
     "Gauss-Newton": lambda batch, v: GaussNewtonOperator(*batch, chunk_size=3).matvec(v),
     "Hessian": lambda batch, v: HessianOperator(*batch, chunk_size=3).matvec(v),
-    "EK-FAC": lambda batch, v: EKFACPreconditioner(*batch, damping=0.1)(v),
 }
 
 

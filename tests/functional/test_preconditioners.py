@@ -6,12 +6,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from sk_unlearn.functional import (
-    EKFACPreconditioner,
     GaussNewtonOperator,
-    NystromPreconditioner,
     RowwiseModel,
     SampledPreconditioner,
-    _ekfac,
     _grams,
     _sampled,
     conjugate_gradient,
@@ -48,18 +45,12 @@ def test_sampled_subset_of_parameters_inverts_the_block(make, oracle):
 
 @pytest.mark.parametrize("n_columns", [1, 4, 9])
 @pytest.mark.parametrize("case", ["cross_entropy", "cnn", "embedder"])
-def test_every_preconditioner_is_symmetric_and_positive_definite(make, oracle, case, n_columns):
+def test_the_preconditioner_is_symmetric_and_positive_definite(make, oracle, case, n_columns):
     rows = make(case, n_rows=12)
-    flat = rows[0].flatten(rows[1])
-    matvec = GaussNewtonOperator(*rows).matvec
-    for inverse in (
-        SampledPreconditioner(*rows, damping=0.1, n_columns=n_columns),
-        EKFACPreconditioner(*rows, damping=0.1, seed=n_columns),
-        NystromPreconditioner(matvec, flat, damping=0.1, rank=n_columns),
-    ):
-        got = oracle.dense(inverse, flat)
-        torch.testing.assert_close(got, got.T)
-        assert torch.linalg.eigvalsh(got).min() > 0
+    inverse = SampledPreconditioner(*rows, damping=0.1, n_columns=n_columns)
+    got = oracle.dense(inverse, rows[0].flatten(rows[1]))
+    torch.testing.assert_close(got, got.T)
+    assert torch.linalg.eigvalsh(got).min() > 0
 
 
 def test_sampled_columns_leave_an_inverse_between_damping_and_exact(make, oracle):
@@ -85,23 +76,20 @@ def test_seeds_decide_the_sample(make):
 
 
 @pytest.mark.parametrize("case", ["cross_entropy", "cnn"])
-def test_preconditioners_do_not_depend_on_chunks(make, case):
+def test_the_preconditioner_does_not_depend_on_chunks(make, case):
     rows = make(case)
     v = torch.linspace(-1, 1, rows[0].n_parameters).double()
-    for kind, options in ((SampledPreconditioner, {"n_columns": 5}), (EKFACPreconditioner, {})):
-        whole = kind(*rows, WEIGHTS, damping=0.1, **options)(v)
-        parts = kind(*rows, WEIGHTS, damping=0.1, chunk_size=3, **options)(v)
-        torch.testing.assert_close(parts, whole)
+    whole = SampledPreconditioner(*rows, WEIGHTS, damping=0.1, n_columns=5)(v)
+    parts = SampledPreconditioner(*rows, WEIGHTS, damping=0.1, chunk_size=3, n_columns=5)(v)
+    torch.testing.assert_close(parts, whole)
 
 
 def test_blocks_of_explicit_gradients_do_not_matter(make, monkeypatch):
     rows = make("cnn")
     v = torch.linspace(-1, 1, rows[0].n_parameters).double()
-    whole = [kind(*rows, damping=0.1)(v) for kind in (SampledPreconditioner, EKFACPreconditioner)]
+    whole = SampledPreconditioner(*rows, damping=0.1)(v)
     monkeypatch.setattr(_grams, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(_ekfac, "BLOCK_BYTES", 1)
-    for kind, expected in zip((SampledPreconditioner, EKFACPreconditioner), whole, strict=True):
-        torch.testing.assert_close(kind(*rows, damping=0.1)(v), expected)
+    torch.testing.assert_close(SampledPreconditioner(*rows, damping=0.1)(v), whole)
 
 
 def test_memory_limit_lowers_the_number_of_columns(make, monkeypatch):
@@ -148,91 +136,25 @@ def test_rows_in_another_dimension_are_not_a_layer():
     assert rest == ["inner.weight", "inner.bias"]
 
 
-def test_ekfac_is_exact_for_one_linear_layer_and_one_output(make, oracle):
-    # With squared error and one output the matrix is A (x) 1, which is its own factorisation.
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(9, 4, generator=generator, dtype=torch.float64)
-    net = oracle.seeded(lambda: nn.Linear(4, 1)).double().eval()
-    model = RowwiseModel(net, lambda s, y: 0.5 * (s[:, 0] - y) ** 2)
-    rows = (model, model.parameters(), X, X[:, 0])
-    got = oracle.dense(EKFACPreconditioner(*rows, damping=0.2), torch.zeros(5).double())
-    torch.testing.assert_close(got, damped(oracle.gauss_newton(*rows), 0.2).inverse())
-
-
-def test_ekfac_has_the_trace_of_each_block_up_to_the_random_signs(make, oracle):
-    model, params, X, y = make("cnn", n_rows=100)
-    X = X + 1  # or the positions of an image would be independent
-    weights = torch.linspace(0, 3, 100).double()
-    flat = model.flatten(params)
-    inverses = [
-        EKFACPreconditioner(model, params, X, y, weights, damping=1.0, seed=seed)
-        for seed in range(20)
-    ]
-    got = [damped(oracle.dense(f, flat).inverse(), -1.0).diagonal() for f in inverses]
-    got = torch.stack(got).mean(0)
-    matrix = oracle.dense(GaussNewtonOperator(model, params, X, y, weights).matvec, flat)
-    # A convolution, the normalisation with one scalar for each of its parameters, the others.
-    for block, rel in ((slice(0, 20), 0.1), (slice(20, 24), 0.5), (slice(24, 60), 0.1)):
-        expected = float(matrix.diagonal()[block].sum())
-        assert float(got[block].sum()) == pytest.approx(expected, rel=rel)
-        assert expected > 0
-
-
-def test_ekfac_without_eigendecomposition_keeps_the_diagonal(make, oracle, monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(9, 4, generator=generator, dtype=torch.float64)
-    net = oracle.seeded(lambda: nn.Linear(4, 1)).double().eval()
-    model = RowwiseModel(net, lambda s, y: 0.5 * (s[:, 0] - y) ** 2)
-    rows = (model, model.parameters(), X, X[:, 0])
-    monkeypatch.setattr(_ekfac, "MAX_FACTOR", 3)
-    got = oracle.dense(EKFACPreconditioner(*rows, damping=0.2), torch.zeros(5).double())
-    diagonal = damped(oracle.gauss_newton(*rows), 0.2).diagonal()
-    torch.testing.assert_close(got, torch.diag(1 / diagonal))
-
-
-def test_nystrom_of_full_rank_is_exact_up_to_a_factor(make, oracle):
-    rows = make("linear", n_rows=30)
-    flat = rows[0].flatten(rows[1])
-    matvec = GaussNewtonOperator(*rows).matvec
-    inverse = NystromPreconditioner(matvec, flat, damping=0.1, rank=99)
-    matrix = oracle.gauss_newton(*rows)
-    values = torch.linalg.eigvalsh(matrix).flip(0)
-    torch.testing.assert_close(inverse.eigenvalues, values, rtol=1e-6, atol=1e-8)
-    got = oracle.dense(inverse, flat)
-    torch.testing.assert_close(got, damped(matrix, 0.1).inverse(), rtol=1e-6, atol=1e-6)
-
-
-def test_nystrom_of_zero_and_of_an_indefinite_matrix():
-    like = torch.zeros(4)
-    v = torch.arange(4.0)
-    zero = NystromPreconditioner(lambda v: 0 * v, like, damping=0.5, rank=2)
-    torch.testing.assert_close(zero(v), v / 0.5)
-    with pytest.raises(ValueError, match="positive semidefinite"):
-        NystromPreconditioner(lambda v: -v, like, damping=0.5, rank=2)
-
-
 def test_a_matrix_of_zeros_leaves_the_damping(make):
     model, params, X, y = make("linear")
     params["bias"][0] += 1e5
     v = model.flatten(params)
-    for kind in (SampledPreconditioner, EKFACPreconditioner):
-        torch.testing.assert_close(kind(model, params, X, y, damping=0.5)(v), v / 0.5)
+    inverse = SampledPreconditioner(model, params, X, y, damping=0.5)
+    torch.testing.assert_close(inverse(v), v / 0.5)
 
 
-@pytest.mark.parametrize("kind", [SampledPreconditioner, EKFACPreconditioner])
-def test_bad_damping_and_weights_are_refused(make, kind):
+def test_bad_damping_and_weights_are_refused(make):
     rows = make("linear")
     with pytest.raises(ValueError, match="damping"):
-        kind(*rows, damping=0.0)
+        SampledPreconditioner(*rows, damping=0.0)
     with pytest.raises(ValueError, match="negative"):
-        kind(*rows, -torch.ones(7), damping=0.1)
+        SampledPreconditioner(*rows, -torch.ones(7), damping=0.1)
 
 
-def test_bad_ranks_are_refused(make):
+def test_a_bad_number_of_columns_is_refused(make):
     with pytest.raises(ValueError, match="n_columns"):
         SampledPreconditioner(*make("linear"), damping=0.1, n_columns=0)
-    with pytest.raises(ValueError, match="rank"):
-        NystromPreconditioner(lambda v: v, torch.ones(3), damping=0.1, rank=0)
 
 
 @settings(max_examples=50)
@@ -299,12 +221,10 @@ def test_few_products_on_a_trained_net(digits, damping, most):
 
 
 @pytest.mark.cuda
-def test_preconditioners_work_on_a_gpu(make):
+def test_the_preconditioner_works_on_a_gpu(make):
     model, params, X, y = make("cnn")
     v = torch.linspace(-1, 1, model.n_parameters).double()
-    kinds = (SampledPreconditioner, EKFACPreconditioner)
-    expected = [kind(model, params, X, y, damping=0.1)(v) for kind in kinds]
+    expected = SampledPreconditioner(model, params, X, y, damping=0.1)(v)
     model.module.cuda()
     rows = (model, model.parameters(), X.cuda(), y.cuda())
-    for kind, want in zip(kinds, expected, strict=True):
-        torch.testing.assert_close(kind(*rows, damping=0.1)(v.cuda()).cpu(), want)
+    torch.testing.assert_close(SampledPreconditioner(*rows, damping=0.1)(v.cuda()).cpu(), expected)

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sk_unlearn.functional import (
-    EKFACPreconditioner,
     GaussNewtonOperator,
     RowwiseModel,
     SampledPreconditioner,
@@ -79,7 +78,6 @@ def test_scores_without_columns_count_as_one_column():
             ScoreCurvature(model.loss, model.forward(params, X), y).dense(),
             ScoreCurvature(model.loss, model.forward(params, X), y).root(),
             SampledPreconditioner(model, params, X, y, damping=0.1)(direction),
-            EKFACPreconditioner(model, params, X, y, damping=0.1)(direction),
             GaussNewtonOperator(model, params, X, y).matvec(direction),
         ]
         for model, params, direction in (
