@@ -331,8 +331,8 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
         if carries_training(inner) or (self._is_adopted and instances):
             raise UnsupportedNetError(
                 f"The net in {type(self).__name__}(estimator=...) was given a module instance "
-                "that has been trained: a clone would start from what it learned. Pass the "
-                "module's class, with module__ parameters, or a fresh instance."
+                "that has been trained, itself or in a parameter: a clone would start from what "
+                "it learned. Pass classes, with their parameters, or fresh instances and tensors."
             )
 
     def _check_remaining(self, hit):
