@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -9,7 +10,12 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_unlearn import PumaClassifier, RetrainClassifier
-from sk_unlearn.exceptions import FullRetrainWarning, RemovalFailedError, RetrainAdvisedWarning
+from sk_unlearn.exceptions import (
+    FullRetrainWarning,
+    RemovalFailedError,
+    RetrainAdvisedError,
+    RetrainAdvisedWarning,
+)
 from sk_unlearn.nets import MLP
 from sk_unlearn.pipeline import make_forget_pipeline
 from sk_unlearn.utils._digest import state_digest
@@ -78,7 +84,31 @@ def test_large_changes_of_the_inputs_are_reported(puma):
         pipe.forget([3])
     assert any("moved the inputs" in str(warning.message) for warning in record)
     assert any("moved the inputs" in message for message in pipe.receipts_[-1].advice)
+    assert any("You can fit the pipeline without" in m for m in pipe.receipts_[-1].advice)
     assert pipe.receipts_[-1].solver["input_change"] > 0.1
+
+
+def test_large_changes_of_the_inputs_are_advice_as_any_other(puma):
+    data = X.copy()
+    data[3, 1] = 40.0
+    puma.set_params(eta=0.0, validation_fraction=None)  # so that no other sign is there
+    pipe = make_forget_pipeline(StandardScaler(), puma, random_state=0)
+    refuses = clone(pipe).set_params(pumaclassifier__on_advice="raise").fit(data, y)
+    before = state_digest(refuses._model_state())
+    with pytest.raises(RetrainAdvisedError, match=r"moved the inputs.*Nothing was forgotten"):
+        refuses.forget([3])
+    assert state_digest(refuses._model_state()) == before
+    retrains = clone(pipe).set_params(pumaclassifier__on_advice="retrain").fit(data, y)
+    forecast = retrains.forget_cost([3])
+    receipt = retrains.forget([3]).receipts_[-1]  # warnings are errors: none
+    assert forecast.share_low <= receipt.cost.share_of_retrain <= forecast.share_high
+    assert str(receipt.guarantee) == "exact"
+    assert receipt.solver["last_step"]["retrained"]["because"][0].startswith("Retraining is")
+    kept = np.delete(np.arange(N), 3)
+    fresh = clone(pipe).fit(data[kept], y[kept], sample_id=kept)
+    assert np.array_equal(retrains.predict_proba(X), fresh.predict_proba(X))
+    assert retrains.get_params()["pumaclassifier__on_advice"] == "retrain"
+    retrains.forget([5])  # it goes on
 
 
 def test_other_columns_train_the_net_anew():

@@ -119,7 +119,7 @@ class BaseArcane(BaseEnsemble):
     def _fit_rows(self, rows):
         n_blocks, min_rows, calibration = self.n_blocks, 0, self.calibration
         if n_blocks == "auto":
-            in_blocks = self._goes_in_steps() and self._stopping_rule() is None
+            in_blocks = self._goes_in_steps() and self._rule_of_fit() is None
             n_blocks = _AUTO_BLOCKS if in_blocks else 1
             min_rows = _AUTO_BLOCK_ROWS
         if calibration == "auto":

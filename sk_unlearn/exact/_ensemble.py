@@ -53,6 +53,10 @@ class Placement:
         return indices[np.lexsort((self.rank[indices], self.block[indices]))]
 
 
+# Settings that partial_fit refuses.
+_REFUSED_IN_STEPS = ("early_stopping", "class_weight")
+
+
 class BaseEnsemble(BaseExact):
     """Train one chain for each part of the rows; forget by training on what is hit.
 
@@ -194,14 +198,16 @@ class BaseEnsemble(BaseExact):
         inner = self.estimator
         return inner is None or is_net(inner) or hasattr(inner, "partial_fit")
 
-    def _stopping_rule(self):
-        """Name of what lets the estimator stop early, which only its own ``fit`` heeds."""
+    def _rule_of_fit(self):
+        """Name of a setting that only the estimator's own ``fit`` heeds, one it refuses first."""
         if self.estimator is None or contains_net(self.estimator):
             return None
         params = self.estimator.get_params(deep=True)
-        for rule in ("early_stopping", "tol"):
+        for rule in (*_REFUSED_IN_STEPS, "tol"):
             for name, value in params.items():
-                if name.rpartition("__")[2] == rule and value is not None and value is not False:
+                if name.rpartition("__")[2] != rule or value is None or value is False:
+                    continue
+                if rule != "class_weight" or isinstance(value, str):
                     return f"{name}={value!r}"
         return None
 
@@ -215,12 +221,13 @@ class BaseEnsemble(BaseExact):
                 f"net or one with partial_fit; {type(self.estimator).__name__} is neither. Set "
                 f"{name}=1: each model is then trained in one go."
             )
-        rule = self._stopping_rule()
-        if rule is not None and "early_stopping" in rule:
+        rule = self._rule_of_fit()
+        if rule is not None and any(refused in rule for refused in _REFUSED_IN_STEPS):
+            also = "" if getattr(self, "max_epochs", None) is None else " and max_epochs=None"
             raise ValueError(
-                f"{name}={n_steps} trains step by step with partial_fit, which has no early "
-                f"stopping, and {type(self.estimator).__name__} has {rule}. Set {name}=1: each "
-                "model is then trained in one go."
+                f"{name}={n_steps} trains step by step with partial_fit, which does not heed "
+                f"{rule} of {type(self.estimator).__name__}. Set {name}=1{also}: each model is "
+                "then trained in one go."
             )
 
     def _forget_proba(self, rows):

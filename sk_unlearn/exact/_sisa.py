@@ -66,7 +66,8 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         Passes over a shard's rows, slices already corrected for: the steps together do
         the work of so many epochs. None takes the net's own ``max_epochs``, and the
         smaller of ``max_iter`` and 100 for an estimator with ``partial_fit``. One that
-        has no ``max_iter`` meets each row once.
+        has no ``max_iter`` meets each row once. An estimator that is no net
+        is trained in one slice by its own ``fit``: then it must be None.
     checkpoints : str or path-like, default=None
         Local folder or fsspec URL for the states between steps, ``n_shards * (n_slices -
         1)`` safetensors files at any time, each of the net's and its optimiser's size, in

@@ -85,14 +85,26 @@ class BaseSisa(BaseEnsemble):
 
     def _check_steps(self):
         """Refuse slices where the estimator cannot be trained step by step."""
-        self._check_steps_of("n_slices", self.n_slices)
+        n_slices = self._slices()
+        self._check_steps_of("n_slices", n_slices)
+        own_fit = n_slices == 1 and self.estimator is not None and not is_net(self.estimator)
+        if own_fit and self.max_epochs is not None:
+            raise ValueError(
+                f"max_epochs={self.max_epochs} counts passes of a skorch net or of partial_fit; "
+                f"in one slice {type(self.estimator).__name__} is trained by its own fit. Set "
+                "max_epochs=None, and the estimator's own parameters to limit its passes."
+            )
+
+    def _slices(self):
+        """Number of slices, looked up where it is "auto"."""
+        if self.n_slices != "auto":
+            return self.n_slices
+        # in steps the number of passes is fixed: only who asks for one gives a rule up
+        fixed = self.max_epochs is not None or self._rule_of_fit() is None
+        return _AUTO_SLICES if fixed and self._goes_in_steps() else 1
 
     def _fit_rows(self, rows):
-        n_slices = self.n_slices
-        if n_slices == "auto":
-            # in steps the number of passes is fixed: only who asks for one gives a rule up
-            fixed = self.max_epochs is not None or self._stopping_rule() is None
-            n_slices = _AUTO_SLICES if fixed and self._goes_in_steps() else 1
+        n_slices = self._slices()
         template = None if self.estimator is None else self._template(self.estimator)
         if template is not None:
             self._check_template(template, rows)

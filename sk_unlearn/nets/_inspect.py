@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = [
@@ -87,7 +89,9 @@ def carries_training(estimator):
 
     skorch trains a module *instance* in place, and ``clone`` copies it with its weights.
     A net given as ``module=instance`` that was fitted before therefore starts its next
-    fit from what it learned, from rows that may have to be forgotten too.
+    fit from what it learned, from rows that may have to be forgotten too. So does one with an
+    instance or a tensor in its parameters that became part of the module or criterion, as
+    ``module__backbone=instance`` does.
 
     Parameters
     ----------
@@ -99,9 +103,47 @@ def carries_training(estimator):
     carries : bool
     """
     return any(
-        trains_instance(net) and net.initialized_ and bool(net.history)
+        net.initialized_
+        and bool(net.history)
+        and (trains_instance(net) or _was_given_learned(net))
         for net in find_nets(estimator, frozen=False)
     )
+
+
+def _was_given_learned(net):
+    """Whether tensors that training moved are in the parameters of a trained net.
+
+    They are told by their values: a pickle does not keep that memory is shared.
+    """
+    parts = [bare_module(getattr(net, f"{name}_")) for name in (*net._modules, *net._criteria)]
+    learned = {state_digest(tensor) for tensor in _tensors_to_learn(parts)}
+    given = _tensors_to_learn(net.get_params(deep=False))
+    return any(state_digest(tensor) in learned for tensor in given)
+
+
+def _tensors_to_learn(value):
+    """Tensors in a value that training moves if they become part of a module."""
+    if isinstance(value, nn.Module):
+        tensors = [each for each in value.parameters() if each.requires_grad and not is_lazy(each)]
+        for part in value.modules():
+            if isinstance(part, nn.modules.batchnorm._NormBase):
+                tensors += [each for each in part.buffers(recurse=False) if not is_lazy(each)]
+    elif isinstance(value, torch.Tensor):
+        tensors = [value]
+    elif isinstance(value, np.ndarray):
+        tensors = [torch.tensor(value)] if value.dtype in (np.float32, np.float64) else []
+    elif isinstance(value, partial):
+        return _tensors_to_learn([value.args, value.keywords])
+    else:
+        held = value.values() if isinstance(value, dict) else value
+        held = held if isinstance(value, (dict, list, tuple)) else ()
+        return [tensor for each in held for tensor in _tensors_to_learn(each)]
+    # of one value, as many are before training, none can be told from another
+    return [
+        tensor.detach().cpu()
+        for tensor in tensors
+        if tensor.is_floating_point() and (tensor != tensor.flatten()[:1]).any()
+    ]
 
 
 def trains_instance(net):
@@ -261,8 +303,8 @@ def check_untrained(estimator, *, owner, adopted=False):
     if carries_training(estimator) or (adopted and instances):
         raise UnsupportedNetError(
             f"The net in {owner}(estimator=...) was given a module instance "
-            "that has been trained: a clone would start from what it learned. Pass the "
-            "module's class, with module__ parameters, or a fresh instance."
+            "that has been trained, itself or in a parameter: a clone would start from what "
+            "it learned. Pass classes, with their parameters, or fresh instances and tensors."
         )
 
 

@@ -7,9 +7,13 @@ from skorch.utils import data_from_dataset, to_numpy
 from torch.utils.data import Subset
 
 from sk_unlearn.exceptions import UnsupportedNetError
+from sk_unlearn.nets._validation_rows import asks_a_function, own_training, steps_by_score
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["PinnedSplit", "held_out_rows", "pin_split", "validation_readers"]
+
+
+_BY_SCORE = callbacks.EarlyStopping, callbacks.LRScheduler, callbacks.Checkpoint
 
 
 class PinnedSplit:
@@ -147,27 +151,38 @@ def validation_readers(net):
         Callbacks that stop, schedule or choose by losses or scores of held-out rows, and those
         of the user's own, of which nothing is known.
     """
-    found = [_reader(callback) for _, callback in getattr(net, "callbacks_", ())]
-    return tuple(dict.fromkeys(each for each in found if each))
+    named = [f"{type(net).__name__}.{name}, which may read them" for name in own_training(net)]
+    parts = [callback for _, callback in getattr(net, "callbacks_", ())]
+    found = [_reader(callback, parts) for callback in parts]
+    return tuple(dict.fromkeys(each for each in (*found, *named) if each))
 
 
-def _reader(callback):
+def _reader(callback, parts):
     name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
-    if isinstance(monitor, str) and monitor.startswith("train"):
-        return None
-    if isinstance(callback, callbacks.EarlyStopping):
-        return f"early stopping ({name} by {_said(monitor)})"
-    if isinstance(callback, callbacks.LRScheduler):
-        policy = getattr(callback, "policy_", callback.policy)
-        policy = getattr(policy, "__name__", str(policy))
-        by_score = policy == "ReduceLROnPlateau"
-        return f"the learning-rate schedule ({policy} by {_said(monitor)})" if by_score else None
-    if isinstance(callback, callbacks.Checkpoint):
-        chosen = callback.load_best and monitor is not None
-        return f"the choice of the epoch ({name} by {_said(monitor)})" if chosen else None
+    if isinstance(callback, _BY_SCORE):
+        if _is_of_training(monitor, parts):
+            return None
+        if isinstance(callback, callbacks.EarlyStopping):
+            return f"early stopping ({name} by {_said(monitor)})"
+        if isinstance(callback, callbacks.Checkpoint):
+            chosen = callback.load_best and monitor is not None
+            return f"the choice of the epoch ({name} by {_said(monitor)})" if chosen else None
+        if steps_by_score(callback):
+            policy = getattr(callback, "policy_", callback.policy)
+            policy = getattr(policy, "__name__", policy)
+            return f"the learning-rate schedule ({policy} by {_said(monitor)})"
+    if isinstance(callback, callbacks.ParamMapper) and asks_a_function(callback):
+        return f"{name}, which asks a function that may read them"
     if type(callback).__module__.split(".")[0] in ("skorch", "sk_unlearn"):
         return None
     return f"{name}, a callback that may read them"
+
+
+def _is_of_training(monitor, parts):
+    """Whether a score is one of the rows that are trained on."""
+    scores = [part for part in parts if hasattr(part, "on_train")]
+    of_name = [part.on_train for part in scores if getattr(part, "name_", part.name) == monitor]
+    return all(of_name) if of_name else str(monitor).startswith("train")
 
 
 def _said(monitor):

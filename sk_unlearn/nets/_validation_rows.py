@@ -1,16 +1,26 @@
 """Rows that a net validates on: whether anything acts on them, and whose they are."""
 
 import numpy as np
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch import NeuralNet
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler, ParamMapper
 from skorch.utils import data_from_dataset, to_numpy
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import find_nets
 
-__all__ = ["check_brought_data", "check_disjoint", "drop_idle_splits"]
+__all__ = [
+    "asks_a_function",
+    "check_brought_data",
+    "check_disjoint",
+    "drop_idle_splits",
+    "own_training",
+    "steps_by_score",
+]
 
 # Methods of a net in which a user may do more with held-out rows than skorch does.
-_TRAINING = ("fit_loop", "get_split_datasets", "run_single_epoch", "validation_step")
+_TRAINING = ("fit_loop", "run_single_epoch", "validation_step", "notify")
+_TRAINING += tuple(name for name in vars(NeuralNet) if name.startswith("on_"))
 
 
 def drop_idle_splits(estimator):
@@ -42,8 +52,55 @@ def brought_data(net):
     return getattr(net.train_split, "external", None) or given.get("valid_ds")
 
 
+def own_training(net):
+    """Methods of a net, not skorch's own, that may read what held-out rows say in training.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+
+    Returns
+    -------
+    names : list of str
+    """
+    return [name for name in _TRAINING if _is_own(getattr(type(net), name))]
+
+
+def steps_by_score(callback):
+    """Whether a ``LRScheduler``, or its class, follows a score.
+
+    Parameters
+    ----------
+    callback : LRScheduler or type
+
+    Returns
+    -------
+    by_score : bool
+    """
+    policy = getattr(callback, "policy_", getattr(callback, "policy", None))
+    if isinstance(policy, type):
+        return issubclass(policy, ReduceLROnPlateau)
+    return policy == "ReduceLROnPlateau"
+
+
+def asks_a_function(callback):
+    """Whether a ``ParamMapper`` (``Freezer``, ``Unfreezer``) asks a user's function when to act.
+
+    Parameters
+    ----------
+    callback : ParamMapper or type
+
+    Returns
+    -------
+    asks : bool
+    """
+    asked = (getattr(callback, name, None) for name in ("at", "schedule"))
+    asked = (getattr(function, "func", function) for function in asked)
+    return any(callable(function) and _is_own(function) for function in asked)
+
+
 def _acts_on_held_out(net):
-    if any(_is_own(getattr(type(net), name)) for name in _TRAINING):
+    if _is_own(type(net).get_split_datasets) or own_training(net):
         return True
     callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
     own = [value for key, value in vars(net).items() if key.startswith("callbacks__")]
@@ -56,12 +113,11 @@ def _acts(callback):
     if not isinstance(callback, (Callback, type)):
         return False  # None, or an option of a default one
     kind = callback if isinstance(callback, type) else type(callback)
-    if issubclass(kind, LRScheduler):
-        policy = getattr(callback, "policy", None)
-        return getattr(policy, "__name__", policy) == "ReduceLROnPlateau"
-    if issubclass(kind, (EarlyStopping, Checkpoint)):
+    if _is_own(kind) or issubclass(kind, (EarlyStopping, Checkpoint)):
         return True
-    return _is_own(kind)
+    if issubclass(kind, LRScheduler):
+        return steps_by_score(callback)
+    return issubclass(kind, ParamMapper) and asks_a_function(callback)
 
 
 def _is_own(part):

@@ -76,8 +76,8 @@ def _refuse_trained_weights(pipe):
         if carries_training(step):
             raise UnsupportedNetError(
                 f"A net in the step {name!r} of {type(pipe).__name__} was given a module instance "
-                "that has been trained: a clone would start from what it learned. Pass the "
-                "module's class, with module__ parameters, or a fresh instance."
+                "that has been trained, itself or in a parameter: a clone would start from what "
+                "it learned. Pass classes, with their parameters, or fresh instances and tensors."
             )
 
 

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from sk_unlearn.base import Removal
-from sk_unlearn.exceptions import FullRetrainWarning, RemovalFailedError
+from sk_unlearn.exceptions import FullRetrainWarning, RemovalFailedError, RetrainAdvisedError
 from sk_unlearn.pipeline._recipe import follow, told
 from sk_unlearn.pipeline._steps import step_params
 from sk_unlearn.receipts import ForgetCost, Guarantee
@@ -19,6 +19,7 @@ from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["fit_last", "forget_last", "last_cost", "weakest"]
 
+_ANEW = "trained anew"
 _KINDS = ("exact", "certified", "approximate")
 # In units of the spread of the inputs: a linear step is trusted no further either.
 _MAX_INPUT_CHANGE = 0.1
@@ -75,23 +76,41 @@ def forget_last(pipe, fitted, retained, hit):
     done = {} if fitted is None else dict(fitted.done)
     if how == "anew":
         _warn_full_retrain(pipe, hit)
-        cost = _full_cost(last, hit)
-        trained = fit_last(pipe, told(last), fitted.X, retained)
-        follow(trained, last)
-        return trained, Removal(cost, {"steps": {**done, name: "trained anew"}})
+        return _trained_anew(pipe, fitted, retained, hit, {"steps": {**done, name: _ANEW}})
     if how == "unchanged":
         last, removal = last._without(hit)
         solver = {"steps": {**done, name: "forgot"}, "last_step": removal.solver}
         return last, replace(removal, solver=solver)
     change = _input_change(last._rows_.drop(hit).X, X)
+    more, on_advice = _advice(change, last), getattr(last, "on_advice", "warn")
+    if more and on_advice == "raise":
+        raise RetrainAdvisedError(
+            f"{more[0]} Nothing was forgotten, as on_advice='raise' asks for."
+        )
+    if more and on_advice == "retrain":
+        retrained = {"because": list(more), "share_tried": 0.0}
+        solver = {"steps": {**done, name: _ANEW}, "input_change": change}
+        solver["last_step"] = {"steps": [], "retrained": retrained}
+        last, removal = _trained_anew(pipe, fitted, retained, hit, solver)
+        return last, replace(removal, guarantee=Guarantee("exact"))
     last, removal = _without_caches(last)._without(hit, X)
     solver = {
         "steps": {**done, name: "forgot, on changed inputs"},
         "input_change": change,
         "last_step": removal.solver,
     }
-    more = _advice(change) if removal.guarantee is None else ()  # else it was trained on them
+    if removal.guarantee is not None:  # it was trained on them
+        more = ()
     return last, replace(removal, solver=solver, advice=removal.advice + more)
+
+
+def _trained_anew(pipe, fitted, retained, hit, solver):
+    """The last step trained on what the others give now."""
+    last = pipe.steps[-1][1]
+    cost = _full_cost(last, hit)
+    trained = fit_last(pipe, told(last), fitted.X, retained)
+    follow(trained, last)
+    return trained, Removal(cost, solver)
 
 
 def last_cost(pipe, fitted, retained, hit):
@@ -197,13 +216,15 @@ def _input_change(before, after):
     return float(change / spread) if spread else float("inf")
 
 
-def _advice(change):
+def _advice(change, last):
     if change <= _MAX_INPUT_CHANGE:
         return ()
     return (
         "Retraining is advised: the steps that were fitted anew moved the inputs of the retained "
         f"rows by {change:.2g} standard deviations (more than {_MAX_INPUT_CHANGE}), and the net "
-        "was trained on the former ones.",
+        f"of {type(last).__name__} was trained on the former ones. You can fit the pipeline "
+        "without the forgotten rows, or put steps in it that follow single rows less, such as "
+        "RobustScaler.",
     )
 
 

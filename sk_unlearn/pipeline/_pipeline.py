@@ -63,8 +63,9 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
       :class:`~sk_unlearn.PumaClassifier`, its own removal is used too: it starts from the net
       trained on the former inputs, takes the influence of the rows that leave from the inputs
       they had, and everything else from the new inputs. The receipt says by how much these
-      differ (``solver["input_change"]``, in standard deviations). Where the columns have
-      become others, in number or in meaning, the net is trained anew.
+      differ (``solver["input_change"]``, in standard deviations); more than 0.1 advises to
+      retrain, which ``on_advice`` of the estimator decides on. Where the columns have become
+      others, in number or in meaning, the net is trained anew.
 
     Guarantee: the weakest of the steps. With an exact last step, and no approximate
     ``forget`` before it, every fitted attribute of every step is what a fresh ``fit`` on

@@ -25,10 +25,21 @@ class Own(callbacks.Callback):
         net.history[-1].get("valid_loss")
 
 
+def well(net):
+    return len(net.history) > 1 and net.history[-2]["valid_loss"] < 0.9
+
+
+class OwnNet(NeuralNetClassifier):
+    def on_epoch_end(self, net, *args, **kwargs):
+        super().on_epoch_end(net, *args, **kwargs)
+        if well(self):
+            self.optimizer_.param_groups[0]["lr"] *= 0.9
+
+
 def net(*given, split=True, kind=NeuralNetClassifier, **params):
     settings = {"module__n_features": 4, "module__n_outputs": 3, "max_epochs": 15, "lr": 0.05}
     settings |= {"criterion": torch.nn.CrossEntropyLoss, "verbose": 0, "device": "cpu"}
-    stratified = kind is NeuralNetClassifier
+    stratified = issubclass(kind, NeuralNetClassifier)
     split = ValidSplit(0.2, stratified=stratified, random_state=0) if split else None
     return kind(MLP, train_split=split, callbacks=list(given), **(settings | params))
 
@@ -39,6 +50,10 @@ def stopping(**params):
 
 def schedule(**params):
     return callbacks.LRScheduler("ReduceLROnPlateau", patience=2, **params)
+
+
+def scoring(name, on_train):
+    return callbacks.EpochScoring("neg_log_loss", name=name, on_train=on_train)
 
 
 CASES = [
@@ -62,6 +77,17 @@ CASES = [
             "the learning-rate schedule (ReduceLROnPlateau by valid_loss)",
         ],
     ),
+    (
+        [callbacks.Freezer("0*"), callbacks.Unfreezer("0*", at=well)],
+        ["Unfreezer, which asks a function that may read them"],
+    ),
+    # what a score is of is not in its name
+    (
+        [scoring("train_like", on_train=False), stopping(monitor="train_like")],
+        ["early stopping (EarlyStopping by train_like)"],
+    ),
+    ([scoring("own", on_train=True), stopping(monitor="own")], []),
+    ([OwnNet], ["OwnNet.on_epoch_end, which may read them"]),
     ([], []),
 ]
 
@@ -69,7 +95,7 @@ CASES = [
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize(("given", "acted"), CASES)
 def test_receipts_say_how_many_and_where(given, acted, frozen):
-    inner = net(*given)
+    inner = net(kind=OwnNet) if given == [OwnNet] else net(*given)
     if frozen:
         inner = FrozenEstimator(inner.fit(X, y.astype(np.int64)))
     clf = PumaClassifier(inner, random_state=0).fit(X, y)
@@ -149,6 +175,17 @@ def test_exact_methods_train_as_if_held_out_rows_had_never_been(make, given):
     one = make(net(*given, max_epochs=6)).fit(X, y)
     for row in range(0, 150, 37):  # one in five is held out
         assert one.forget([row]).receipts_[-1].cost.share_of_retrain > 0
+
+
+@pytest.mark.parametrize(("given", "acted"), CASES)
+def test_rows_are_held_out_of_a_shard_where_something_may_act_on_them(given, acted):
+    inner = net(kind=OwnNet, max_epochs=2) if given == [OwnNet] else net(*given, max_epochs=2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        clf = SisaClassifier(inner, n_shards=2, n_slices=1, random_state=0).fit(X, y)
+    kept = all(each.train_split is not None for each in clf.estimators_)
+    assert kept == (not any("nothing acts on those" in str(each.message) for each in said))
+    assert kept or not acted
 
 
 def test_readers_of_a_net_without_callbacks():

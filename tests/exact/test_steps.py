@@ -12,7 +12,8 @@ from sklearn.linear_model import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import (
     Callback,
@@ -400,11 +401,40 @@ def test_a_fixed_number_of_passes_is_cut_into_steps(inner, options, n_steps):
     assert len(clf.fit(X, Y)._chains_[0].steps) == n_steps
 
 
-@pytest.mark.parametrize("inner", [STOPPING["early"], STOPPING["early mlp"]])
-def test_early_stopping_in_steps_is_refused(inner):
-    clf = SisaClassifier(inner, n_slices=2, aggregation="hard")
-    with pytest.raises(ValueError, match=r"early_stopping=True.*n_slices=1"):
+@pytest.mark.parametrize(
+    "params", [{"n_slices": 2}, {"n_slices": 2, "max_epochs": 3}, {"max_epochs": 3}]
+)
+@pytest.mark.parametrize(
+    ("inner", "rule"),
+    [
+        (STOPPING["early"], "early_stopping=True"),
+        (STOPPING["early mlp"], "early_stopping=True"),
+        (SGDClassifier(tol=None, max_iter=5, class_weight="balanced"), "class_weight='balanced'"),
+    ],
+)
+def test_what_partial_fit_does_not_heed_is_refused_in_steps(inner, rule, params):
+    clf = SisaClassifier(inner, aggregation="hard", random_state=0, **params)
+    with pytest.raises(ValueError, match=f"{rule} of {type(inner).__name__}.*n_slices=1") as said:
         clf.fit(X, Y)
+    assert ("max_epochs=None" in str(said.value)) == ("max_epochs" in params)
+    clf.set_params(n_slices=1, max_epochs=None).fit(X, Y)  # as it says
+    clf.set_params(n_slices="auto").fit(X, Y)
+    assert all(len(chain.steps) == 1 for chain in clf._chains_.values())
+
+
+@pytest.mark.parametrize(
+    ("inner", "params"),
+    [
+        (SGDClassifier(), {"n_slices": 1}),
+        (DecisionTreeClassifier(), {}),
+        (make_pipeline(StandardScaler(), SGDClassifier()), {"n_slices": 1}),
+    ],
+)
+def test_passes_are_not_counted_where_nobody_would_heed_it(inner, params):
+    clf = SisaClassifier(inner, max_epochs=3, aggregation="hard", **params)
+    with pytest.raises(ValueError, match=r"max_epochs=3 counts passes.*max_epochs=None"):
+        clf.fit(X, Y)
+    clf.set_params(max_epochs=None).fit(X, Y)
 
 
 def test_arcane_trains_who_stops_by_himself_in_one_block(monkeypatch):

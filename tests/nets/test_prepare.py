@@ -1,6 +1,7 @@
 import copy
 import pickle
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from skorch.dataset import Dataset, ValidSplit
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sk_unlearn import RetrainClassifier
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
     MLP,
@@ -235,6 +237,67 @@ def test_trained_instances_are_recognised(data):
     assert carries_training(make_pipeline(StandardScaler(), net))
     assert not carries_training(make_pipeline(StandardScaler(), FrozenEstimator(net)))
     assert not carries_training(make().fit(*data))
+
+
+class Around(nn.Module):
+    def __init__(self, part):
+        super().__init__()
+        part = part["body"] if isinstance(part, dict) else part
+        if isinstance(part, nn.Module):
+            self.body = part
+        else:  # vectors, whose memory it shares
+            self.weight = nn.Parameter(torch.as_tensor(part))
+        self.head = nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x) if hasattr(self, "body") else x @ self.weight)
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(1.0, 2.0, 3))
+
+    def forward(self, scores, y):
+        return nn.functional.cross_entropy(scores * self.scale, y)
+
+
+def vectors():
+    return np.linspace(-1, 1, 35, dtype=np.float32).reshape(5, 7)
+
+
+GIVEN = {
+    "module": lambda: make(Around, module__part=nn.Linear(5, 7)),
+    "in a dict": lambda: make(Around, module__part={"body": nn.Linear(5, 7)}),
+    "tensor": lambda: make(Around, module__part=torch.from_numpy(vectors())),
+    "array": lambda: make(Around, module__part=vectors()),
+    "partial": lambda: make(partial(Around, nn.Linear(5, 7))),
+    "criterion": lambda: make(criterion=Scaled()),
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_trained_parts_in_parameters_are_recognised(data, kind):
+    net = GIVEN[kind]()
+    assert not carries_training(net)
+    RetrainClassifier(net, random_state=0).fit(*data)
+    net.fit(*data)
+    for each in (net, pickle.loads(pickle.dumps(net))):
+        assert carries_training(each)
+        with pytest.raises(UnsupportedNetError, match="trained, itself or in a parameter"):
+            RetrainClassifier(each, random_state=0).fit(*data)
+
+
+def test_parts_that_training_does_not_move_are_no_training(data):
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    body = nn.Linear(5, 7).requires_grad_(False)
+    for net in (
+        make(criterion=nn.CrossEntropyLoss(weight=weight)),
+        make(criterion__weight=weight),
+        make(Around, module__part=body),
+        make(module__hidden=(7,), callbacks=[("own", None)]),
+    ):
+        assert not carries_training(net.fit(*data))
 
 
 def test_frozen_nets_are_found_and_left_alone(data):
