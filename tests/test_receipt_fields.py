@@ -162,6 +162,21 @@ def test_a_note_is_text(note):
     assert type(clf.forget([1], note=np.str_("n")).receipts_[-1].note) is str
 
 
+def test_parameters_of_a_pipeline_are_those_that_it_was_trained_with():
+    last = RetrainClassifier(LogisticRegression(C=2.0))
+    pipe = ForgetPipeline([("scale", StandardScaler()), ("last", last)], random_state=0)
+    pipe.fit(X, Y).set_params(scale__with_mean=False, last__estimator__C=0.001, random_state=1)
+    pipe.set_params(last__verbose=2, last__estimator=SGDClassifier()).forget([1])
+    params = pipe.receipts_[-1].parameters
+    assert params["last__estimator__C"] == 2.0
+    assert params["last__estimator"].endswith("LogisticRegression")
+    assert (params["scale__with_mean"], params["random_state"]) == (True, 0)
+    assert params["last__verbose"] == 2  # of the request
+    inside = RetrainClassifier(LogisticRegression(C=2.0)).fit(X, Y)
+    inside.set_params(estimator__C=0.001, verbose=2).forget([1])
+    assert inside.receipts_[-1].parameters["estimator__C"] == 2.0
+
+
 # ------------------------------------------------------------------------------- covers
 
 
