@@ -433,10 +433,13 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
 
     def _described_params(self):
         """Parameters for a receipt: of training as ``fit`` found them, the others as they are."""
+        return {**self.receipts_.parameters, **self._described_removal()}
+
+    def _described_removal(self):
+        """Parameters that removals follow as they are now."""
         # those of a net take as long to list as a small request
         now = described_params(self, deep=False)
-        removal = {name: value for name, value in now.items() if name not in self._recipe_}
-        return {**self.receipts_.parameters, **removal}
+        return {name: value for name, value in now.items() if name not in self._recipe_}
 
     def _method_name(self):
         """What a receipt calls the method."""

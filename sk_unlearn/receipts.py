@@ -17,6 +17,7 @@ import torch
 
 from sk_unlearn._state_version import VersionedState
 from sk_unlearn.utils._optional import import_optional
+from sk_unlearn.utils._values import plain_scalar, read_values
 
 __all__ = ["ForgetCost", "ForgetLedger", "ForgetReceipt", "Guarantee"]
 
@@ -263,6 +264,7 @@ class ForgetLedger(VersionedState, Sequence):
     # groups of which no row remained, and what of the forgotten is in the training data again
     _erased: frozenset = field(default=frozenset(), repr=False)
     _back: frozenset = field(default=frozenset(), repr=False)
+    _by_position: bool = field(default=False, repr=False)  # no ids were given to the last fit
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
 
     def __len__(self):
@@ -313,8 +315,8 @@ class ForgetLedger(VersionedState, Sequence):
         return covered[0] if single else np.array(covered, dtype=bool)
 
     def _covers_row(self, key):
-        hashed = self.hash(key)
-        if hashed in self._ids:
+        hashed, is_position = self.hash(key), self._by_position and not isinstance(key, str)
+        if hashed in self._ids and not is_position:
             return ("sample_id", hashed) not in self._back
         return not isinstance(key, str) and any(key in r.sample_id for r in self.of_last_fit)
 
@@ -367,6 +369,7 @@ class ForgetLedger(VersionedState, Sequence):
             versions=dict(library_versions()),
             _groups=groups,
             _back=self._hashes(returned),
+            _by_position=rows.sample_id is None,
         )
 
     def readmit(self, returned):
@@ -445,20 +448,13 @@ def _plain(value):
 
 
 def _keys(values, name):
-    """The keys of an array-like or the only one, and which of the two."""
-    single = isinstance(values, (str, int, np.generic)) or getattr(values, "ndim", 1) == 0
+    """The keys of an array-like or the only one, as a request reads them, and which of the two."""
+    single = plain_scalar(values) is not None
     if single:
-        values = [values.item() if hasattr(values, "item") else values]
-    array = np.asarray(values) if hasattr(values, "__array__") else values
-    if not isinstance(array, (list, tuple, np.ndarray)) or getattr(array, "ndim", 1) != 1:
-        raise ValueError(
-            f"{name} must be an int, a str or a one-dimensional array-like of these, got "
-            f"{type(values).__name__}."
-        )
-    keys = [key.item() if isinstance(key, np.generic) else key for key in array]
-    for key in keys:
-        if isinstance(key, bool) or not isinstance(key, (int, str)):
-            raise ValueError(
-                f"{name} must hold int or str, got an object of type {type(key).__name__}."
-            )
-    return keys, single
+        values = [values]
+    elif isinstance(values, (np.ndarray, torch.Tensor)) and values.ndim == 0:
+        values, single = values.reshape(1), True
+    keys = read_values(values, name)
+    if keys.dtype == bool:
+        raise ValueError(f"{name} must hold int or str, got {bool(keys[0])} of type bool.")
+    return keys.tolist(), single

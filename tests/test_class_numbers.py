@@ -1,6 +1,7 @@
 """Settings that go by the number of a class stay with their class, or are refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.frozen import FrozenEstimator
@@ -65,10 +66,13 @@ class Weigher:
 
 
 class Held(Alpha):
-    def __init__(self):
+    def __init__(self, weigher=None):
         super().__init__(None)
-        self.weigher = Weigher()
-        self.alpha = self.weigher.alpha
+        self.weigher = weigher or Weigher()
+
+    def forward(self, scores, y):
+        kept = self.weigher if isinstance(self.weigher, dict) else vars(self.weigher)
+        return F.cross_entropy(scores, y, torch.tensor(kept["alpha"]))
 
 
 COST = [[0.0, 1.0, 9.0], [1.0, 0.0, 9.0], [1.0, 1.0, 0.0]]
@@ -97,6 +101,48 @@ class ByGlobal(Alpha):
         return loss.mean() if self.reduction == "mean" else loss
 
 
+class ByClass(Alpha):
+    alpha = WEIGHT
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+
+class ByMethod(Alpha):
+    def __init__(self):
+        nn.Module.__init__(self)
+
+    @property
+    def alpha(self):
+        return [1, 1, 50.0]
+
+
+class ByPart(nn.Module):
+    """A loss in a loss, under a name that something else has in this file."""
+
+    def __init__(self):
+        super().__init__()
+        self.net_of_all = nn.CrossEntropyLoss(weight=torch.tensor(WEIGHT))
+
+    def forward(self, scores, y):
+        return self.net_of_all(scores, y)
+
+
+def net_of_all():
+    """Is read by nobody."""
+
+
+class Transition(Net):
+    """Confuses classes as labels with noise do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("confused", torch.eye(3) + torch.tensor([0.0, 0.0, 3.0]))
+
+    def forward(self, X):
+        return self.layer(X) @ self.confused
+
+
 class ByConstants(NeuralNetClassifier):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         weight = torch.tensor([1.0, 1.0, 50.0])
@@ -111,6 +157,16 @@ class ByAttribute(NeuralNetClassifier):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         return F.cross_entropy(y_pred, torch.as_tensor(y_true), torch.tensor(self.alpha))
+
+
+class ByStep(NeuralNetClassifier):
+    def train_step_single(self, batch, **fit_params):
+        loss = self.loss_of(self.infer(batch[0]), batch[1])
+        loss.backward()
+        return {"loss": loss, "y_pred": None}
+
+    def loss_of(self, scores, y):
+        return F.cross_entropy(scores, y, SHIFT.exp())
 
 
 class Sets(Callback):
@@ -147,6 +203,13 @@ KINDS = {
     "dictionary": {"criterion": Alpha, "criterion__alpha": dict(enumerate(WEIGHT))},
     "buffer": {"criterion": Buffered},
     "object": {"criterion": Held},
+    "Series": {"criterion": Alpha, "criterion__alpha": pd.Series(WEIGHT)},
+    "part of a dictionary": {"criterion": Held, "criterion__weigher": {"alpha": WEIGHT}},
+    "class": {"criterion": ByClass},
+    "method": {"criterion": ByMethod},
+    "part": {"criterion": ByPart},
+    "training step": {"kind": ByStep},
+    "matrix of the module": {"module": Transition},
     "instance": {"criterion": Alpha(WEIGHT)},
     "callback": {"callbacks": [Sets(WEIGHT)]},
     "nonlinearity": {"predict_nonlinearity": shifted_by_global},
@@ -164,7 +227,8 @@ KINDS = {
 def make_net(kind=NeuralNetClassifier, **settings):
     settings = {"criterion": nn.CrossEntropyLoss, **settings}
     fixed = {"train_split": None, "verbose": 0, "max_epochs": 10, "batch_size": 30}
-    return kind(Net, optimizer=torch.optim.Adam, lr=0.05, **fixed, **settings)
+    settings = {"module": Net, "optimizer": torch.optim.Adam, "lr": 0.05, **settings}
+    return kind(**fixed, **settings)
 
 
 def piped(net):

@@ -4,6 +4,7 @@ import json
 import pickle
 import warnings
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,21 @@ def test_a_note_is_text(note):
     assert type(clf.forget([1], note=np.str_("n")).receipts_[-1].note) is str
 
 
+def test_parameters_of_a_pipeline_are_those_that_it_was_trained_with():
+    last = RetrainClassifier(LogisticRegression(C=2.0))
+    pipe = ForgetPipeline([("scale", StandardScaler()), ("last", last)], random_state=0)
+    pipe.fit(X, Y).set_params(scale__with_mean=False, last__estimator__C=0.001, random_state=1)
+    pipe.set_params(last__verbose=2, last__estimator=SGDClassifier()).forget([1])
+    params = pipe.receipts_[-1].parameters
+    assert params["last__estimator__C"] == 2.0
+    assert params["last__estimator"].endswith("LogisticRegression")
+    assert (params["scale__with_mean"], params["random_state"]) == (True, 0)
+    assert params["last__verbose"] == 2  # of the request
+    inside = RetrainClassifier(LogisticRegression(C=2.0)).fit(X, Y)
+    inside.set_params(estimator__C=0.001, verbose=2).forget([1])
+    assert inside.receipts_[-1].parameters["estimator__C"] == 2.0
+
+
 # ------------------------------------------------------------------------------- covers
 
 
@@ -188,6 +204,10 @@ def test_covers_takes_what_fit_takes():
         b"a",
         [["a"]],
         np.zeros((2, 2)),
+        ["a", 1],
+        np.ma.array(["a", "b"], mask=[True, False]),
+        np.array([3], dtype="datetime64[ns]"),
+        np.datetime64(3, "ns"),
     ):
         with pytest.raises(ValueError, match="sample_id must"):
             ledger.covers(odd)
@@ -195,6 +215,16 @@ def test_covers_takes_what_fit_takes():
         ledger.covers()
     with pytest.raises(ValueError, match="one of sample_id and groups"):
         ledger.covers("a", groups="b")
+
+
+def test_covers_reads_keys_as_requests_do():
+    class Name(IntEnum):
+        first = 3
+
+    ledger = plain().fit(X, Y, sample_id=range(N)).forget(sample_id=Name.first).receipts_
+    assert ledger.covers(Name.first)
+    assert ledger.covers([Name.first, 4]).tolist() == [True, False]
+    assert ledger.covers(range(3, 5)).tolist() == [True, False]
 
 
 def test_a_group_is_covered_when_nothing_of_it_remains():
@@ -287,6 +317,12 @@ def test_positions_say_nothing_about_the_next_fit():
     assert not clf.receipts_.covers(3)
     assert clf.forget(3).receipts_[-1].n_forgotten == 1
     assert clf.receipts_.covers([3, 4]).tolist() == [True, False]
+
+
+def test_integers_are_positions_after_a_fit_without_ids():
+    clf = plain().fit(X, Y, sample_id=np.arange(N) + 1).forget(sample_id=[3, 9]).fit(X, Y)
+    assert not clf.receipts_.covers([3, 9]).any()
+    assert clf.forget(3).receipts_.covers([3, 9]).tolist() == [True, False]
 
 
 def test_a_copy_knows_what_came_back():

@@ -16,6 +16,8 @@ from torch import nn
 
 from sk_unlearn import (
     ArcaneEnsembleClassifier,
+    ClosedFormClassifier,
+    ClosedFormRegressor,
     PumaClassifier,
     PumaRegressor,
     RetrainClassifier,
@@ -70,6 +72,13 @@ SET = [
     (lambda: SisaClassifier(net()), {"estimator__lr": 5.0}),
     (lambda: SisaClassifier(SGDClassifier(loss="log_loss")), {"estimator__alpha": 0.5}),
     (lambda: SisaClassifier(), {"estimator": LogisticRegression(), "n_slices": 1}),
+    (
+        lambda: SisaClassifier(net(criterion=nn.MultiMarginLoss), aggregation="hard"),
+        {"aggregation": "soft", "estimator__criterion": nn.CrossEntropyLoss},
+    ),
+    (lambda: SisaRegressor(SGDRegressor()), {"aggregation": "median"}),
+    (lambda: ClosedFormClassifier(), {"alpha": 99.0, "head": "naive_bayes", "scaling": None}),
+    (lambda: ClosedFormRegressor(), {"gamma": 0.3, "n_components": 5, "features": "passthrough"}),
     (lambda: SisaRegressor(SGDRegressor()), {"estimator__alpha": 0.5, "n_shards": 2}),
     (
         lambda: ArcaneEnsembleClassifier(GaussianMixture(2), selection=0.6),

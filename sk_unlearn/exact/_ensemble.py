@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sk_unlearn.base import Removal
 from sk_unlearn.exact._chain import restart
 from sk_unlearn.exact._placement import check_forget_proba
-from sk_unlearn.exact._store import check_checkpoints, open_store
+from sk_unlearn.exact._store import absolute, check_checkpoints, open_store
 from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
 from sk_unlearn.exceptions import CheckpointError
@@ -173,6 +173,11 @@ class BaseEnsemble(BaseExact):
         if not num_samples(X):
             raise ValueError(f"{type(self).__name__} needs at least one row, got n_samples=0.")
         return X, y
+
+    def _take_recipe(self):
+        recipe = super()._take_recipe()
+        # the working directory may change before a pipeline trains it anew
+        return recipe | {"checkpoints": absolute(recipe["checkpoints"])}
 
     def _refuse_adoption(self):
         if self._is_adopted:

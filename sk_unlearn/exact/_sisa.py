@@ -179,14 +179,14 @@ class SisaClassifier(ForgetClassifierMixin, BaseSisa):
         """Probabilities or votes of one model for the classes of its shard."""
         if isinstance(model, DummyClassifier):
             return np.ones((num_samples(X), 1))
-        if self.aggregation == "hard" and not hasattr(model, "predict_proba"):
+        if self._aggregates == "hard" and not hasattr(model, "predict_proba"):
             known = np.arange(len(chain.classes)) if contains_net(model) else chain.classes
             return (model.predict(X)[:, None] == known).astype(np.float64)
         return self._counted(as_columns(model.predict_proba(X)), len(chain.classes))
 
     def _counted(self, proba, n_known):
         return (
-            hard_votes(proba, n_known) if self.aggregation == "hard" else of_shard(proba, n_known)
+            hard_votes(proba, n_known) if self._aggregates == "hard" else of_shard(proba, n_known)
         )
 
     def _check_steps(self):
@@ -347,7 +347,7 @@ class SisaRegressor(ForgetRegressorMixin, BaseSisa):
 
     def _middle(self, answers):
         each = np.array(answers, dtype=np.float64)
-        if self.aggregation == "median":
+        if self._aggregates == "median":
             return np.median(each, axis=0)
         return np.average(each, axis=0, weights=[c.n_rows for c in self._chains_.values()])
 

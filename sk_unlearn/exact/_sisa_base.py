@@ -118,6 +118,11 @@ class BaseSisa(BaseEnsemble):
         """Whether probabilities of the models are averaged."""
         return self._classification and self.aggregation == "soft"
 
+    @property
+    def _aggregates(self):
+        """How, as ``fit`` was told: there it was checked that the models give what it needs."""
+        return self._recipe_["aggregation"]
+
     def _check_template(self, template, rows):
         """Refuse a prepared estimator whose answers could not be combined."""
 

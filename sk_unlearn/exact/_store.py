@@ -17,7 +17,7 @@ from sk_unlearn.exact._draft_mark import DraftMark, remove_dead_drafts
 from sk_unlearn.exceptions import CheckpointError
 from sk_unlearn.utils._state_tree import map_tensors, pack, unpack
 
-__all__ = ["FolderStore", "MemoryStore", "Saved", "check_checkpoints", "open_store"]
+__all__ = ["FolderStore", "MemoryStore", "Saved", "absolute", "check_checkpoints", "open_store"]
 
 _SUFFIX = ".safetensors"
 _PREFIX = "sk_unlearn-"
@@ -155,11 +155,8 @@ class FolderStore(_Store):
 
     def __init__(self, url):
         super().__init__()
-        url = str(url)
-        if "://" not in url:
-            # absolute: the working directory may change before a removal
-            url = os.path.abspath(os.path.expanduser(url))
-        self.url = url.rstrip("/")
+        # the working directory may change before a removal
+        self.url = absolute(url).rstrip("/")
         self._name = f"{_PREFIX}{secrets.token_hex(8)}"
         self._begun = self._closed = False
 
@@ -303,6 +300,23 @@ def _remove_if_empty(url):
         return  # object stores have no folders, and may take this for a whole container
     with suppress(OSError):  # not empty, or not there
         os.rmdir(folder)
+
+
+def absolute(checkpoints):
+    """A ``checkpoints`` parameter that means the same in every working directory.
+
+    Parameters
+    ----------
+    checkpoints : None, str or path-like
+
+    Returns
+    -------
+    url : str or None
+    """
+    if checkpoints is None:
+        return None
+    url = str(checkpoints)
+    return url if "://" in url else os.path.abspath(os.path.expanduser(url))
 
 
 def open_store(checkpoints):

@@ -14,7 +14,7 @@ import torch
 from sk_unlearn.nets._inspect import throwaway_module
 from sk_unlearn.utils._digest import state_digest
 
-__all__ = ["code_digest"]
+__all__ = ["code_digest", "globals_of", "inner_code", "is_installed"]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 # of classes: what Python adds, or changes as the class is used
@@ -105,17 +105,17 @@ class _Graph:
         return self._of_instance(obj)
 
     def _of_class(self, kind):
-        if _is_installed(kind.__module__):
+        if is_installed(kind.__module__):
             return [_name(kind), _version(kind.__module__)]
         own = {name: value for name, value in vars(kind).items() if name not in _ADDED}
         return [_name(kind), *map(self._ref, (type(kind), kind.__bases__, own))]
 
     def _of_function(self, function):
         home = function.__globals__
-        if _is_installed(home.get("__name__")):
+        if is_installed(home.get("__name__")):
             return [_name(function), _version(home["__name__"])]
         cells = [_content(cell) for cell in function.__closure__ or ()]
-        read = _globals_of(function.__code__, home)
+        read = globals_of(function.__code__, home)
         parts = (function.__code__, function.__defaults__, function.__kwdefaults__, cells, read)
         return [_name(function), *map(self._ref, parts)]
 
@@ -133,7 +133,7 @@ class _Graph:
             return [_name(kind), self._ref(obj.func)]
         if kind.__module__ == "functools" and hasattr(obj, "__wrapped__"):  # lru_cache
             return [_name(kind), self._ref(obj.__wrapped__)]
-        if not _is_installed(kind.__module__) and hasattr(obj, "__dict__"):
+        if not is_installed(kind.__module__) and hasattr(obj, "__dict__"):
             return [self._ref(kind), self._ref(dict(vars(obj)))]
         try:
             reduced = obj.__reduce_ex__(4)
@@ -149,9 +149,9 @@ class _Graph:
         return [self._ref(kind), *map(self._ref, parts)]
 
 
-def _globals_of(code, home):
+def globals_of(code, home):
     """What a function reads by global names, and by attributes of modules of the user's."""
-    found, names = {}, _names(code)
+    found, names = {}, set().union(*(each.co_names for each in inner_code(code)))
     package = home.get("__package__") or ""
     for name in sorted(names):
         if name in home:
@@ -167,7 +167,7 @@ def _globals_of(code, home):
 
 def _open_module(name, found, names, seen):
     module = found[name]
-    if not isinstance(module, types.ModuleType) or _is_installed(module.__name__):
+    if not isinstance(module, types.ModuleType) or is_installed(module.__name__):
         return
     if module.__name__ in seen:
         return
@@ -177,9 +177,10 @@ def _open_module(name, found, names, seen):
         _open_module(f"{name}.{attribute}", found, names, seen)
 
 
-def _names(code):
+def inner_code(code):
+    """Code of a function and of the functions within it."""
     inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+    return [code, *(each for const in inner for each in inner_code(const))]
 
 
 def _content(cell):
@@ -198,7 +199,7 @@ def _installed_file(file):
     return os.path.realpath(file).startswith(_FOLDERS)
 
 
-def _is_installed(module):
+def is_installed(module):
     """Whether a module belongs to Python, to an installed package or to this one."""
     if module in sys.builtin_module_names or (module or "").partition(".")[0] == "sk_unlearn":
         return True

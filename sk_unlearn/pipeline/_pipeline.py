@@ -22,7 +22,6 @@ from sk_unlearn.pipeline._steps import (
 )
 from sk_unlearn.receipts import Guarantee
 from sk_unlearn.utils._containers import dispatched
-from sk_unlearn.utils._describe import described_params
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["ForgetPipeline"]
@@ -357,8 +356,10 @@ class ForgetPipeline(BaseForgetEstimator, Pipeline):
         state["steps"] = [*self.steps[:-1], (name, last._exact_state())]
         return state
 
-    def _described_params(self):
-        return described_params(self)  # removal parameters of the last step among them
+    def _described_removal(self):
+        name, last = self.steps[-1]
+        of_last = {f"{name}__{key}": v for key, v in last._described_removal().items()}
+        return super()._described_removal() | of_last
 
     def _method_name(self):
         return f"{type(self).__name__}({self.steps[-1][1]._method_name()})"

@@ -275,6 +275,16 @@ def test_sweeping_takes_nothing_from_others(make, tmp_path):
     assert held(deep) - mine <= found(tmp_path)
 
 
+def test_a_relative_folder_is_that_of_fit(make, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    clf = make("states").fit(X, Y)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    clf.forget(first_row(clf))
+    assert found(tmp_path / "states") == held(clf)
+    assert not found(tmp_path / "elsewhere")
+
+
 def test_a_draft_of_a_living_process_stays(tmp_path):
     script = textwrap.dedent(
         """
