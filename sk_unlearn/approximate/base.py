@@ -42,7 +42,7 @@ from sk_unlearn.nets import (
 from sk_unlearn.nets._adapter import rebuilt_net
 from sk_unlearn.nets._inspect import keeps_integers
 from sk_unlearn.receipts import ForgetCost, Guarantee
-from sk_unlearn.utils._inputs import check_net_training_data, open_net_input
+from sk_unlearn.utils._inputs import check_net_input, check_net_training_data
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import HasMethods, Interval, StrOptions
@@ -329,8 +329,9 @@ class BaseNetForget(BaseForgetEstimator):
 
     def _ask(self, predict, X, *args):
         """What a function of :mod:`sk_unlearn.nets` says of the net and unchecked rows."""
-        rows, size = open_net_input(self, X), self.chunk_size
-        return predict(self.estimator_, rows.X, *args, verify=rows.verify, chunk_size=size)
+        return predict(
+            self.estimator_, check_net_input(self, X), *args, chunk_size=self.chunk_size
+        )
 
     def _check_supported(self, net, rows, y, external):
         self._check_net(net, rows.X, y)

@@ -7,7 +7,7 @@ from sk_unlearn.exact._arcane_base import BaseArcane
 from sk_unlearn.exact._one_class import calibrated
 from sk_unlearn.mixins import ForgetClassifierMixin
 from sk_unlearn.nets import DensityNet, score_samples_each
-from sk_unlearn.utils._inputs import open_net_input
+from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._transaction import on_snapshot
 
 __all__ = ["ArcaneEnsembleClassifier"]
@@ -207,8 +207,7 @@ class ArcaneEnsembleClassifier(ForgetClassifierMixin, BaseArcane):
         if all(
             getattr(type(m), "score_samples", None) is DensityNet.score_samples for m in models
         ):
-            rows = open_net_input(self, X)
-            return score_samples_each(models, rows.X, _columns, verify=rows.verify)
+            return score_samples_each(models, check_net_input(self, X), _columns)
         X = self._check_input(X)
         return _columns([np.asarray(m.score_samples(X), dtype=np.float64) for m in models])
 

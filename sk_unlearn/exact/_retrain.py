@@ -112,10 +112,8 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         """
         self._check_is_fitted()
         if is_net(self.estimator_):
-            X, verify = self._read_input(X)
-            return self.classes_[
-                predict_columns(self.estimator_, X, self._columns_, verify=verify)
-            ]
+            X = self._read_input(X)
+            return self.classes_[predict_columns(self.estimator_, X, self._columns_)]
         with self._predictor() as model:
             return self._labels(model, self._check_input(X))
 
@@ -149,7 +147,7 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
             If a net inside predicts scores that are no probabilities.
         """
         self._check_is_fitted()
-        return restrict_columns(self._full_proba(*self._read_input(X)), self._columns_)
+        return restrict_columns(self._full_proba(self._read_input(X)), self._columns_)
 
     @available_if(_inner_has("decision_function"))
     @on_snapshot
@@ -169,10 +167,10 @@ class RetrainClassifier(ForgetClassifierMixin, BaseRetrain):
         with self._predictor() as model:
             return model.decision_function(X)
 
-    def _full_proba(self, X, verify=None):
+    def _full_proba(self, X):
         # an adopted net has skorch's own data path, which does not cast X to its dtype
         if is_net(self.estimator_):
-            return predict_class_proba(self.estimator_, X, verify=verify)
+            return predict_class_proba(self.estimator_, X)
         with self._predictor() as model:
             proba = model.predict_proba(X)
         if not self._net_inside_:
@@ -301,9 +299,9 @@ class RetrainRegressor(ForgetRegressorMixin, BaseRetrain):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         self._check_is_fitted()
-        X, verify = self._read_input(X)
+        X = self._read_input(X)
         if is_net(self.estimator_):
-            return self._decode(predict_proba(self.estimator_, X, verify=verify))
+            return self._decode(predict_proba(self.estimator_, X))
         with self._predictor() as model:
             prediction = model.predict(X)
         return self._decode(prediction) if self._net_inside_ else prediction

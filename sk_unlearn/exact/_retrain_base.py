@@ -19,7 +19,7 @@ from sk_unlearn.nets import (
 from sk_unlearn.nets._inspect import refused_fit_params
 from sk_unlearn.nets._spared import spared_estimator
 from sk_unlearn.receipts import ForgetCost
-from sk_unlearn.utils._inputs import open_net_input
+from sk_unlearn.utils._inputs import check_net_input
 
 __all__ = ["BaseRetrain"]
 
@@ -104,8 +104,5 @@ class BaseRetrain(BaseExact):
         return spared_estimator(self.estimator_) if inside else nullcontext(self.estimator_)
 
     def _read_input(self, X):
-        """Rows to predict, with what checks them where a net reads them, or checked and None."""
-        if not is_net(self.estimator_):
-            return self._check_input(X), None
-        rows = open_net_input(self, X)
-        return rows.X, rows.verify
+        """Rows to predict, checked."""
+        return check_net_input(self, X) if is_net(self.estimator_) else self._check_input(X)

@@ -22,7 +22,7 @@ from sk_unlearn.exact._stacks import n_slots, reason_alone, size_reason
 from sk_unlearn.exact._wrapped import seeded
 from sk_unlearn.nets import contains_net, is_net, predict_proba, predict_proba_each, prepare
 from sk_unlearn.nets._spared import spared_estimator
-from sk_unlearn.utils._inputs import open_net_input
+from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import derive_seed, keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
 
@@ -249,12 +249,10 @@ class BaseSisa(BaseEnsemble):
         if len(nets) < len(chains):
             X = self._check_input(X)
             return combine([self._answer(chain, X) for chain in chains])
-        rows = open_net_input(self, X)
         return predict_proba_each(
             nets,
-            rows.X,
+            check_net_input(self, X),
             lambda outputs: combine(list(map(self._of_net, chains, outputs))),
-            verify=rows.verify,
         )
 
     def _answer(self, chain, X):

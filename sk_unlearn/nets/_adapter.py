@@ -1,5 +1,6 @@
 """What a removal method reads from a trained net, and how it writes its answer."""
 
+from copy import deepcopy
 from fnmatch import fnmatchcase
 
 import torch
@@ -8,10 +9,8 @@ from skorch import NeuralNet
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.functional import RowwiseModel
-from sk_unlearn.nets._blank import blank_copy
 from sk_unlearn.nets._criteria import class_weight_scale, links, row_loss, weighs_classes
 from sk_unlearn.nets._inspect import bare_module, trains_instance
-from sk_unlearn.nets._module_copy import deepcopy_module
 from sk_unlearn.utils._seeding import isolated_rng
 
 __all__ = ["rebuilt_net", "rowwise_model", "weight_decay", "with_parameters"]
@@ -173,7 +172,7 @@ def copy_module(net, name="module"):
     """Copy of an initialised net's module; torch leaves the gradients of the last batch out."""
     module = bare_module(getattr(net, f"{name}_"))
     try:
-        return deepcopy_module(module, {})
+        return deepcopy(module)
     except RuntimeError as error:
         raise UnsupportedNetError(
             f"The module {type(module).__name__} of {type(net).__name__} cannot be copied "
@@ -217,18 +216,6 @@ def with_parameters(net, parameters, *, classes=None):
 
 def rebuilt_net(net, parameters, classes=None):
     """The same as :func:`with_parameters`, drawing from the global generators as they are."""
-    fresh = blank_copy(net)
-    if fresh is None:
-        fresh = _initialised(net, parameters)
-    else:
-        _write(fresh.module_, parameters)
-    if classes is not None:
-        fresh.classes_inferred_ = classes
-    return fresh
-
-
-def _initialised(net, parameters):
-    """Built by the net's own methods, from whatever modules."""
     fresh = clone(net)
     fresh.initialize()
     as_new = _ignores_values(fresh)
@@ -243,6 +230,8 @@ def _initialised(net, parameters):
             as_new = False
     if not as_new:
         fresh.initialize_optimizer()
+    if classes is not None:
+        fresh.classes_inferred_ = classes
     return fresh
 
 

@@ -94,7 +94,7 @@ class DensityNet(NeuralNet):
         return score_samples_each([self], X, lambda scores: scores[0])
 
 
-def score_samples_each(nets, X, combine, *, verify=None):
+def score_samples_each(nets, X, combine):
     """Combine the log-densities of several nets.
 
     Parameters
@@ -105,8 +105,6 @@ def score_samples_each(nets, X, combine, *, verify=None):
     combine : callable
         Maps the list of the nets' log-densities for some of the rows, ndarrays of shape
         (n_chunk,), float64, to one array of as many rows.
-    verify : callable, default=None
-        Called with each chunk of rows as a CPU tensor; raises to refuse it.
 
     Returns
     -------
@@ -115,7 +113,7 @@ def score_samples_each(nets, X, combine, *, verify=None):
     if not len(X):
         return combine([np.empty(0) for _ in nets])
     passes = [_scoring(net) for net in nets]
-    return in_chunks(passes, X, combine, verify=verify, chunk_size=_CHUNK)
+    return in_chunks(passes, X, combine, chunk_size=_CHUNK)
 
 
 def _scoring(net):

@@ -1,4 +1,4 @@
-"""Forward passes chunk by chunk: each chunk is converted and checked while it is in a cache."""
+"""Forward passes chunk by chunk: each chunk is converted while it is in a cache."""
 
 import math
 from dataclasses import dataclass
@@ -63,21 +63,16 @@ class Reader:
         device = torch.device(net.device or "cpu") if device is None else device
         return cls(dtype or net_dtype(module), embeds, device)
 
-    def __call__(self, rows, verify=None):
+    def __call__(self, rows):
         """Rows as a tensor on the net's device, which may share their memory.
 
         Parameters
         ----------
         rows : array-like of shape (n, ...)
-        verify : callable, default=None
-            Called with the tensor before it is sent to the device.
         """
         if type(rows) is not torch.Tensor or rows.dtype != self.dtype:
             rows = as_tensor(rows, dtype=self.dtype, keep_integers=self.keep_integers)
-        rows = rows.detach().contiguous()
-        if verify is not None:
-            verify(rows)
-        return rows.to(self.device)
+        return rows.detach().contiguous().to(self.device)
 
 
 class ForwardPass:
@@ -127,7 +122,7 @@ class ForwardPass:
         return output
 
 
-def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
+def in_chunks(passes, X, combine, *, chunk_size=None):
     """Send rows through several nets, one after the other for each chunk.
 
     Parameters
@@ -138,8 +133,6 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
     combine : callable
         Maps the list of the nets' outputs for a chunk, ndarrays of shape (n_chunk, ...), to
         one array of as many rows.
-    verify : callable, default=None
-        Called with each chunk as a CPU tensor before any net sees it.
     chunk_size : int, default=None
         Rows in a chunk; None takes what fits a core's caches on a CPU, 16 MiB elsewhere. It
         depends on shapes alone, so that the same rows give the same bits.
@@ -156,7 +149,7 @@ def in_chunks(passes, X, combine, *, verify=None, chunk_size=None):
         for start in range(0, max(n, 1), size):
             rows = slice(start, start + size)
             chunk, n_rows = _filled(X[rows], min(size, _FULL_ROWS))
-            own = [read(chunk, verify) for read in readers]
+            own = [read(chunk) for read in readers]
             outputs = [step(own[i]).numpy() for step, i in zip(passes, reads, strict=True)]
             part = combine([output[:n_rows] for output in outputs])
             if size >= n:

@@ -59,9 +59,9 @@ class CompressedReader(Reader):
         plain = Reader.of(net)
         return cls(plain.dtype, plain.keep_integers, plain.device, net.module_.compression)
 
-    def __call__(self, rows, verify=None):
+    def __call__(self, rows):
         """Compressed rows on the net's device."""
-        return compress(super().__call__(rows, verify), self.compression)
+        return compress(super().__call__(rows), self.compression)
 
 
 class MixtureScores:

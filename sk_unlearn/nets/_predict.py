@@ -64,7 +64,7 @@ def predict_scores(net, X, *, chunk_size=None):
     return _forward(net, X, first_output, chunk_size)
 
 
-def predict_proba(net, X, *, verify=None, chunk_size=None):
+def predict_proba(net, X, *, chunk_size=None):
     """Class probabilities (or predictions of a regressor) of a trained net.
 
     Softmax of logits, two columns for one sigmoid or logit, the output itself otherwise,
@@ -74,8 +74,6 @@ def predict_proba(net, X, *, verify=None, chunk_size=None):
     ----------
     net : skorch.NeuralNet
     X : array-like of shape (n, ...)
-    verify : callable, default=None
-        Called with each chunk as a CPU tensor before the net sees it; raises to refuse it.
     chunk_size : int, default=None
         As that of :func:`predict_scores`.
 
@@ -83,18 +81,18 @@ def predict_proba(net, X, *, verify=None, chunk_size=None):
     -------
     proba : ndarray of shape (n, K), or of the shape of the output
     """
-    return _forward(net, X, None, chunk_size, verify)
+    return _forward(net, X, None, chunk_size)
 
 
-def predict_class_proba(net, X, *, verify=None, chunk_size=None):
+def predict_class_proba(net, X, *, chunk_size=None):
     """:func:`predict_proba` of a classifier, refused where it gives no probabilities.
 
     Parameters
     ----------
     net : skorch.NeuralNet
     X : array-like of shape (n, ...)
-    verify, chunk_size : optional
-        As those of :func:`predict_proba`.
+    chunk_size : int, default=None
+        As that of :func:`predict_scores`.
 
     Returns
     -------
@@ -106,11 +104,11 @@ def predict_class_proba(net, X, *, verify=None, chunk_size=None):
     UnsupportedNetError
         If the net predicts scores.
     """
-    proba = predict_proba(net, X, verify=verify, chunk_size=chunk_size)
+    proba = predict_proba(net, X, chunk_size=chunk_size)
     return proba if softmax_of_logits(net) else as_probabilities(proba, type(net).__name__)
 
 
-def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
+def predict_columns(net, X, columns, *, chunk_size=None):
     """Likeliest of some outputs of a trained net, the first of equals.
 
     Logits are compared as they are: their softmax would not change the order, but for
@@ -123,8 +121,8 @@ def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
     X : array-like of shape (n, ...)
     columns : ndarray of shape (n_columns,), int
         Distinct, ascending.
-    verify, chunk_size : optional
-        As those of :func:`predict_proba`.
+    chunk_size : int, default=None
+        As that of :func:`predict_scores`.
 
     Returns
     -------
@@ -141,10 +139,10 @@ def predict_columns(net, X, columns, *, verify=None, chunk_size=None):
             return (output[:, 1] > threshold).astype(np.int64)
         return (output if len(columns) == output.shape[1] else output[:, columns]).argmax(axis=1)
 
-    return in_chunks([step], X, likeliest, verify=verify, chunk_size=chunk_size)
+    return in_chunks([step], X, likeliest, chunk_size=chunk_size)
 
 
-def predict_proba_each(nets, X, combine, *, verify=None, chunk_size=None):
+def predict_proba_each(nets, X, combine, *, chunk_size=None):
     """Combine the class probabilities of several nets.
 
     Parameters
@@ -154,18 +152,18 @@ def predict_proba_each(nets, X, combine, *, verify=None, chunk_size=None):
     combine : callable
         Maps a list of what :func:`predict_proba` gives for each net on some of the rows to
         one array of as many rows.
-    verify, chunk_size : optional
-        As those of :func:`predict_proba`.
+    chunk_size : int, default=None
+        As that of :func:`predict_scores`.
 
     Returns
     -------
     combined : ndarray of shape (n, ...)
     """
     passes = [proba_pass(net) for net in nets]
-    return in_chunks(passes, X, combine, verify=verify, chunk_size=chunk_size)
+    return in_chunks(passes, X, combine, chunk_size=chunk_size)
 
 
-def _forward(net, X, link, chunk_size, verify=None):
+def _forward(net, X, link, chunk_size):
     if not is_array(X):
         net.check_is_fitted()
         net, judge = spared_net(net)
@@ -175,7 +173,7 @@ def _forward(net, X, link, chunk_size, verify=None):
             judge()
         return np.concatenate(parts)
     step = proba_pass(net) if link is None else ForwardPass(net, link)
-    return in_chunks([step], X, _first, verify=verify, chunk_size=chunk_size)
+    return in_chunks([step], X, _first, chunk_size=chunk_size)
 
 
 def _first(outputs):
