@@ -40,13 +40,13 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         activations are taken: these must have been trained on other rows than those that can
         be asked for, which nothing here can verify.
     head : {"ridge", "lda", "naive_bayes"}, default="ridge"
-        Least squares on indicators of the classes, with probabilities calibrated on rows left
-        out one at a time; Gaussian classes with one covariance; Gaussian classes with
-        independent features.
+        Least squares on indicators of the classes; Gaussian classes with one covariance;
+        Gaussian classes with independent features. Probabilities of all three are calibrated
+        by one factor, on up to 256 rows, each as predicted by the model without it.
     alpha : float, list of float or "auto", default="auto"
         Penalty, in units of the kernel of a row with itself (or of the squared unit of a
         column). A list: the one with the least squared error on rows left out, for "ridge".
-        "auto": 0.5 over the square root of the number of rows; for "naive_bayes" 1e-9, a share
+        "auto": 0.5 over the square root of the number of rows; for "naive_bayes" 0.01, a share
         of the largest variance.
     n_components : int, default=None
         Random Fourier features. None takes 1,024, or 2,048 for rows of more than 256 numbers.
