@@ -24,7 +24,7 @@ from sk_unlearn.exact._heads import HEADS
 from sk_unlearn.exact._maps import FourierMap, LinearMap
 from sk_unlearn.exact._moments import ColumnMoments
 from sk_unlearn.exact._more_rows import with_more
-from sk_unlearn.exact._row_blocks import BlockedRows, RowBlocks
+from sk_unlearn.exact._row_blocks import BlockedRows, RowBlocks, slots_of
 from sk_unlearn.exact._sample import Sample
 from sk_unlearn.exact._sums import Sums
 from sk_unlearn.exact._wrapped import seeded
@@ -163,7 +163,7 @@ class BaseClosedForm(BaseForgetEstimator):
             groups=groups,
             fit_params=params,
             per_row=frozenset(params),
-            position=np.arange(n_rows),
+            position=slots_of(n_rows),
         )
         mask = None if forget is None else check_forget_mask(forget, n_rows, owner=owner)
         return rows, mask

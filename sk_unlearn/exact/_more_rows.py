@@ -6,7 +6,7 @@ import torch
 from sk_unlearn.exact._closed_form_checks import check_more_targets, check_new_rows, check_weights
 from sk_unlearn.exact._embedding import is_trained_here
 from sk_unlearn.exact._moments import ColumnMoments
-from sk_unlearn.exact._row_blocks import BlockedRows
+from sk_unlearn.exact._row_blocks import BlockedRows, slots_of
 from sk_unlearn.utils._ids import check_keys, check_sample_id
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._sklearn import num_samples
@@ -42,7 +42,7 @@ def with_more(draft, X, y, sample_id, groups, weights, on_return):
     ledger = draft.receipts_
     returned = draft._returned(ledger, new, None, on_return, "partial_fit")
     draft.receipts_ = ledger.readmit(returned)
-    slots = before.n_fit + np.arange(len(y))
+    slots = slots_of(len(y), before.n_fit)
     counts = params["sample_weight"][-len(y) :] if "sample_weight" in params else None
     draft._rows_ = rows
     if is_trained_here(draft.features):
@@ -103,7 +103,7 @@ def _appended(draft, before, X, y, sample_id, groups, params):
         **named,
         fit_params=params,
         per_row=frozenset(params),
-        position=np.concatenate([before.position, before.n_fit + np.arange(n_new)]),
+        position=np.concatenate([before.position, slots_of(n_new, before.n_fit)]),
     )
 
 
