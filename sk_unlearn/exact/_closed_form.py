@@ -60,6 +60,11 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         Units of columns: one for all, or one for each; powers of two near the standard
         deviation. "auto" takes one for all where variances differ by factors of less than 256
         or so. None: as they are.
+    keep : {"features", "inputs"}, default="features"
+        What is kept of a row where ``features`` is a transformer or a net: what it makes of
+        the row, or the row itself, which is then read anew wherever a request needs it:
+        for features that take more room than rows. Rows that are read as they are (``features``
+        None or "passthrough") are the same either way.
     random_state : int, RandomState instance or None, default=None
         Seed of the random features. Pass an int for results that repeat.
     verbose : int, default=0
@@ -91,7 +96,8 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
     Notes
     -----
     It keeps a copy of the rows (of their features, where ``features`` is a transformer or a
-    net), of which those that leave are overwritten with zeros, and not ``X`` itself.
+    net, unless ``keep="inputs"``), of which those that leave are overwritten with zeros, and
+    not ``X`` itself. Random Fourier features are never kept, but made anew at need.
 
     References
     ----------
@@ -125,6 +131,7 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         gamma=None,
         layer=None,
         scaling="auto",
+        keep="features",
         random_state=None,
         verbose=0,
     ):
@@ -135,6 +142,7 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         self.gamma = gamma
         self.layer = layer
         self.scaling = scaling
+        self.keep = keep
         self.random_state = random_state
         self.verbose = verbose
 
@@ -261,7 +269,7 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
     alpha : float, list of float or "auto", default="auto"
         Penalty; of several the one with the least squared error on rows left out. "auto":
         chosen among 0.001, 0.01, 0.1, 1 and 10.
-    n_components, gamma, layer, scaling, random_state, verbose : optional
+    n_components, gamma, layer, scaling, keep, random_state, verbose : optional
         As in :class:`ClosedFormClassifier`.
 
     Attributes
@@ -300,6 +308,7 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
         gamma=None,
         layer=None,
         scaling="auto",
+        keep="features",
         random_state=None,
         verbose=0,
     ):
@@ -309,6 +318,7 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
         self.gamma = gamma
         self.layer = layer
         self.scaling = scaling
+        self.keep = keep
         self.random_state = random_state
         self.verbose = verbose
 

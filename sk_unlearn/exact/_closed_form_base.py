@@ -5,31 +5,42 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from sklearn.frozen import FrozenEstimator
+from scipy import sparse
 from tqdm.auto import tqdm
 
 from sk_unlearn.base import BaseForgetEstimator, Removal
 from sk_unlearn.exact._closed_form_checks import (
     MOST_FEATURES,
     check_alpha,
+    check_inputs,
     check_new_rows,
     check_public,
     check_training_rows,
     check_weights,
     check_width,
 )
-from sk_unlearn.exact._embedding import check_features, embed, is_plain, is_trained_here
+from sk_unlearn.exact._embedding import (
+    EmbeddedRows,
+    Embedding,
+    check_features,
+    is_plain,
+    is_trained_here,
+)
 from sk_unlearn.exact._frame import Frame
 from sk_unlearn.exact._heads import HEADS
 from sk_unlearn.exact._maps import FourierMap, LinearMap
 from sk_unlearn.exact._moments import ColumnMoments
 from sk_unlearn.exact._more_rows import with_more
+from sk_unlearn.exact._public import (
+    asks_for_public,
+    cost_of_training,
+    train_on_public,
+    warn_of_training,
+)
 from sk_unlearn.exact._row_blocks import BlockedRows, RowBlocks, slots_of
 from sk_unlearn.exact._sample import Sample
 from sk_unlearn.exact._sums import Sums
-from sk_unlearn.exact._wrapped import seeded
-from sk_unlearn.exceptions import ForgetRequestError, FullRetrainWarning
-from sk_unlearn.nets import fit_net, prepare
+from sk_unlearn.exceptions import ForgetRequestError
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
@@ -69,6 +80,7 @@ class BaseClosedForm(BaseForgetEstimator):
         "gamma": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "layer": [str, None],
         "scaling": [StrOptions({"auto", "common", "columns"}), None],
+        "keep": [StrOptions({"features", "inputs"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -134,7 +146,10 @@ class BaseClosedForm(BaseForgetEstimator):
     def _check_training_data(self, X, y):
         """Validate; return rows as they are kept, and targets."""
         X, y = check_training_rows(self, X, y)
-        return X if is_trained_here(self.features) else self._read(X), y
+        if is_trained_here(self.features):
+            return X, y
+        self._embed(X)
+        return check_inputs(X, type(self).__name__) if self._keeps_inputs else self._read(X), y
 
     def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
         owner = type(self).__name__
@@ -168,10 +183,20 @@ class BaseClosedForm(BaseForgetEstimator):
         mask = None if forget is None else check_forget_mask(forget, n_rows, owner=owner)
         return rows, mask
 
+    def _embed(self, X):
+        """Set how rows are read from now on."""
+        with reproducible_threads():
+            self._embedding_ = Embedding(vars(self).get("features_", self.features), self.layer, X)
+
+    def _read_again(self, X):
+        """Rows that change the model, of which others were read before."""
+        self._embedding_.check_device(type(self).__name__)
+        return self._read(X)
+
     def _read(self, X):
         """Rows as numbers, after ``features``."""
         with reproducible_threads():
-            rows = embed(vars(self).get("features_", self.features), self.layer, X)
+            rows = self._embedding_(X)
         check_width(self._n_features(rows.shape[1]), type(self).__name__)
         return rows
 
@@ -184,7 +209,8 @@ class BaseClosedForm(BaseForgetEstimator):
         if is_trained_here(self.features):
             self._train_features(rows)
         kept = self._kept(rows)
-        n_columns = kept.shape[1]
+        example = kept.take(rows.position[:1])
+        n_columns, self._is_sparse_ = example.shape[1], sparse.issparse(example)
         if self.features is None:
             gamma = _GAMMA / n_columns if self.gamma is None else float(self.gamma)
             seed = derive_seed(self._seed_, "features")
@@ -204,25 +230,34 @@ class BaseClosedForm(BaseForgetEstimator):
         self._fit_head(rows)
 
     def _train_features(self, rows):
-        """Train the net on the public rows, and read all rows through it."""
-        public = np.flatnonzero(rows.fit_params["public"])
-        y = rows.y[public]
-        y = np.searchsorted(np.unique(y), y) if self._classification else self._encode(y)
-        net = fit_net(prepare(seeded(self.features, self._seed_)), rows.X[public], y)
-        self.features_ = FrozenEstimator(net)
-        made = self._read(rows.X[:])
-        placed = np.zeros((rows.position[-1] + 1, *made.shape[1:]), dtype=made.dtype)
-        placed[rows.position] = made
-        whole = RowBlocks.of(placed)
-        self._made_ = RowBlocks(whole.blocks, rows.position, whole.size)
+        """Train the net on the public rows, and read all rows through it, once or at need."""
+
+        def encode(y):
+            return np.searchsorted(np.unique(y), y) if self._classification else self._encode(y)
+
+        self.features_ = train_on_public(self.features, self._seed_, rows, encode)
+        self._embed(rows.X[:])
+        if self.keep == "features":
+            made = self._read(rows.X[:])
+            placed = np.zeros((rows.position[-1] + 1, *made.shape[1:]), dtype=made.dtype)
+            placed[rows.position] = made
+            whole = RowBlocks.of(placed)
+            self._made_ = RowBlocks(whole.blocks, rows.position, whole.size)
 
     def _kept(self, rows):
         """The rows as they are read."""
-        return self._made_ if is_trained_here(self.features) else rows.X
+        if "_made_" in vars(self):
+            return self._made_
+        return EmbeddedRows(rows.X, self._read_again) if self._keeps_inputs else rows.X
+
+    @property
+    def _keeps_inputs(self):
+        anew = self.keep == "inputs" and not is_plain(self.features)
+        return anew or is_trained_here(self.features)
 
     def _forget_rows(self, rows, retained, hit):
-        if self._asks_for_public(rows, hit):
-            self._warn_full_retrain(rows, hit)
+        if asks_for_public(rows, hit):
+            warn_of_training(type(self).__name__, rows, hit)
             cost = self._removal_cost(rows, hit, warn=False)
             self._fit_rows(retained)
             return Removal(cost, {"features": "trained anew", "alpha": self.alpha_})
@@ -236,7 +271,7 @@ class BaseClosedForm(BaseForgetEstimator):
         X, y, weights = self._kept(rows).take(slots), rows.y.take(slots), _weights(rows, slots)
         self._moments_ -= ColumnMoments.of(X, weights)
         self._leave_targets(y, weights)
-        if is_trained_here(self.features):
+        if "_made_" in vars(self):
             self._made_ = self._made_.without(slots, retained.position)
         moved = self._move_frame()
         if moved:
@@ -274,25 +309,12 @@ class BaseClosedForm(BaseForgetEstimator):
                     f"The request leaves fewer than {least} rows {what}. Fit again without them."
                 )
 
-    def _asks_for_public(self, rows, hit):
-        public = rows.fit_params.get("public")
-        return public is not None and bool(public[hit].any())
-
-    def _warn_full_retrain(self, rows, hit):
-        n_public = int(rows.fit_params["public"][hit].sum())
-        warn_user(
-            f"All of {type(self).__name__} is trained anew: {n_public} of the rows asked for are "
-            "public, and the net that makes its features was trained on them.",
-            FullRetrainWarning,
-        )
-
     def _removal_cost(self, rows, hit, *, warn=True):
         slots, n_retained = rows.position[hit], len(rows) - len(hit)
-        if self._asks_for_public(rows, hit):
+        if asks_for_public(rows, hit):
             if warn:
-                self._warn_full_retrain(rows, hit)
-            n_public = int(np.delete(rows.fit_params["public"], hit).sum())
-            passes = self.features_.estimator.max_epochs * n_public / len(rows)
+                warn_of_training(type(self).__name__, rows, hit)
+            passes = cost_of_training(self.features_.estimator, rows, hit)
             return ForgetCost(len(hit), n_retained, passes, 1.0)
         weights = _weights(rows, slots)
         without = self._moments_ - ColumnMoments.of(self._kept(rows).take(slots), weights)
@@ -309,12 +331,14 @@ class BaseClosedForm(BaseForgetEstimator):
         return ForgetCost(n_forgotten, n_retained if moved else 0, 0.0, share)
 
     def _input_frame(self, moments):
-        return Frame.of(moments, self.scaling, centred=not self._rows_.X.is_sparse)
+        return Frame.of(moments, self.scaling, centred=not self._is_sparse_)
 
     def _accumulate(self, rows):
         """Sums of all rows, from their features in the present frame."""
         width, naive = self._map_.n_features, self.head == "naive_bayes"
-        sums = Sums.none(width, self._n_targets(), gram=not naive, squares=naive)
+        # with a net on a GPU, where its features were made
+        device = self._embedding_.device
+        sums = Sums.none(width, self._n_targets(), gram=not naive, squares=naive, device=device)
         chunks = self._kept(rows).chunks(max(1, _CHUNK // max(width, self._map_.n_columns)))
         if self.verbose:
             chunks = tqdm(chunks, desc="summing", unit="chunk", leave=False)
@@ -322,7 +346,7 @@ class BaseClosedForm(BaseForgetEstimator):
             features, n_cut = self._map_(part, self._frame_[0])
             targets = self._target_numbers(rows.y.take(slots))
             sums = sums.add(features, targets, _tensor(_weights(rows, slots)), n_cut)
-        self._sums_ = sums
+        self._sums_ = sums.to("cpu")
 
     def _features_of(self, rows, slots):
         return self._map_(self._kept(rows).take(slots), self._frame_[0])[0]
