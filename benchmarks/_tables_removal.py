@@ -213,7 +213,9 @@ def closed_form(results):
             (
                 name,
                 f"{own['accuracy']:.3f} / {net['accuracy']:.3f}",
+                len(net["runs"]),
                 f"{own['log_loss']:.3f} / {net['log_loss']:.3f}",
+                f"{found['lda']['log_loss']:.3f}, {found['naive_bayes']['log_loss']:.3f}",
                 own["fit"]["cpu"] / net["fit"]["cpu"],
                 one["cpu"],
                 part["cpu"] / one["cpu"],
@@ -222,7 +224,9 @@ def closed_form(results):
     heads = (
         "Rows",
         "Accuracy / of the default net",
+        "Splits",
         "Log-loss / of the net",
+        "Of linear discriminants, of naive Bayes",
         "Fit, of the net's (aim 0.5)",
         "One row, ms (aim 40)",
         "1 % over one row (aim 1.3)",
@@ -239,6 +243,7 @@ def closed_form_growth(results):
             found["requests"]["one"]["cpu"],
             found["requests"]["part"]["cpu"],
             found["requests"]["part"]["wall"],
+            f"{found['peak_mib']:.0f} / {found['data_mib']:.0f}",
         )
         for found in results["growth"]
     ]
@@ -249,5 +254,6 @@ def closed_form_growth(results):
         "One row, ms",
         "1,000 rows, ms",
         "... by the wall clock",
+        "Peak of memory in fit, over the data's, MiB",
     )
     return table(heads, rows)

@@ -24,6 +24,7 @@ from sk_unlearn.exceptions import (
     ForgottenRowsReturnedError,
     ForgottenRowsReturnedWarning,
     FullRetrainWarning,
+    RemovalFailedError,
     UnsupportedNetError,
 )
 from sk_unlearn.nets import default_classifier
@@ -377,6 +378,24 @@ def test_a_request_that_moves_a_unit_is_announced_and_exact():
         assert model.receipts_[-1].cost == cost
         kept = np.delete(np.arange(150), 3)
         assert same(model, clone(model).fit(A[kept], y[kept], sample_id=kept))
+
+
+def test_sums_that_would_round_are_refused_and_nothing_changes():
+    model = ClosedFormClassifier("passthrough", scaling=None)
+    huge = {"sample_weight": np.full(2, 2**20)}
+    with pytest.raises(RemovalFailedError, match="exact up to 2\\^52"):
+        model.fit([[31.0], [-31.0]], [0, 1], **huge)
+    model.fit(X, Y)
+    before = pickle.dumps(model)
+    with pytest.raises(RemovalFailedError, match="exact up to 2\\^52"):
+        model.partial_fit(np.full((2, 4), 31.0), [0, 1], **huge)
+    assert pickle.dumps(model) == before
+
+
+def test_words_are_refused():
+    for features in (None, "passthrough"):
+        with pytest.raises(ValueError, match="could not convert string to float: 'good"):
+            ClosedFormClassifier(features).fit(TEXTS[:, None], np.arange(60) % 2)
 
 
 def test_numbers_far_out_are_reported():
