@@ -1,64 +1,39 @@
 """A model that is a function of exact sums: it forgets by subtracting."""
 
 import numbers
-from copy import deepcopy
 
 import numpy as np
 import torch
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from sk_unlearn.base import BaseForgetEstimator, Removal
-from sk_unlearn.exact._closed_form_checks import (
-    MOST_FEATURES,
-    check_alpha,
-    check_inputs,
-    check_new_rows,
-    check_public,
-    check_training_rows,
-    check_weights,
-    check_width,
-)
-from sk_unlearn.exact._embedding import (
-    EmbeddedRows,
-    Embedding,
-    check_features,
-    is_plain,
-    is_trained_here,
-)
+from sk_unlearn.base import Removal
+from sk_unlearn.exact._closed_form_checks import MOST_FEATURES, check_new_rows
+from sk_unlearn.exact._embedding import is_trained_here
 from sk_unlearn.exact._frame import Frame
 from sk_unlearn.exact._heads import HEADS
 from sk_unlearn.exact._maps import FourierMap, LinearMap
 from sk_unlearn.exact._moments import ColumnMoments
 from sk_unlearn.exact._more_rows import with_more
-from sk_unlearn.exact._public import (
-    asks_for_public,
-    cost_of_training,
-    train_on_public,
-    warn_of_training,
-)
-from sk_unlearn.exact._row_blocks import BlockedRows, RowBlocks, slots_of
+from sk_unlearn.exact._public import asks_for_public, cost_of_training, warn_of_training
+from sk_unlearn.exact._read_rows import BaseReadRows
 from sk_unlearn.exact._sample import Sample
 from sk_unlearn.exact._sums import Sums
-from sk_unlearn.exceptions import ForgetRequestError
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._digest import state_digest
-from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
 from sk_unlearn.utils._seeding import derive_seed
-from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
-from sk_unlearn.utils._threads import reproducible_threads
+from sk_unlearn.utils._sklearn import Interval, StrOptions
 from sk_unlearn.utils._transaction import transaction
 from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BaseClosedForm"]
 
 _GAMMA = 0.2  # over the number of columns
-_WIDE = 256  # columns, beyond which twice as many components are worth their time
 _CHUNK = 2**21  # numbers at a time
 _MOST_CUT = 0.01
 
 
-class BaseClosedForm(BaseForgetEstimator):
+class BaseClosedForm(BaseReadRows):
     """Sums of integer features, and a head computed from them."""
 
     guarantee = Guarantee("exact")
@@ -143,68 +118,6 @@ class BaseClosedForm(BaseForgetEstimator):
             change.publish(draft)
         return self
 
-    def _check_training_data(self, X, y):
-        """Validate; return rows as they are kept, and targets."""
-        X, y = check_training_rows(self, X, y)
-        if is_trained_here(self.features):
-            return X, y
-        self._embed(X)
-        return check_inputs(X, type(self).__name__) if self._keeps_inputs else self._read(X), y
-
-    def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
-        owner = type(self).__name__
-        fit_params = {name: value for name, value in fit_params.items() if value is not None}
-        public, weights = fit_params.pop("public", None), fit_params.pop("sample_weight", None)
-        self._check_fit_params(fit_params)
-        check_features(self.features, owner, public=public is not None)
-        check_alpha(self.alpha, self.head, owner)
-        if not is_plain(self.features) and public is None:
-            self.features_ = deepcopy(self.features)  # what it is to others may change
-        X, y = self._check_training_data(X, y)
-        n_rows, params = num_samples(X), {}
-        if sample_id is not None:
-            sample_id = check_sample_id(sample_id, n_rows, owner=owner)
-        if groups is not None:
-            groups = check_keys(groups, n_rows, name="groups", owner=owner)
-        if weights is not None:
-            params["sample_weight"] = check_weights(weights, n_rows, f"{owner}.fit")
-        if public is not None:
-            params["public"] = check_public(public, n_rows, owner)
-        rows = BlockedRows(
-            RowBlocks.of(X),
-            RowBlocks.of(y),
-            n_rows,
-            sample_id=sample_id,
-            groups=groups,
-            fit_params=params,
-            per_row=frozenset(params),
-            position=slots_of(n_rows),
-        )
-        mask = None if forget is None else check_forget_mask(forget, n_rows, owner=owner)
-        return rows, mask
-
-    def _embed(self, X):
-        """Set how rows are read from now on."""
-        with reproducible_threads():
-            self._embedding_ = Embedding(vars(self).get("features_", self.features), self.layer, X)
-
-    def _read_again(self, X):
-        """Rows that change the model, of which others were read before."""
-        self._embedding_.check_device(type(self).__name__)
-        return self._read(X)
-
-    def _read(self, X):
-        """Rows as numbers, after ``features``."""
-        with reproducible_threads():
-            rows = self._embedding_(X)
-        check_width(self._n_features(rows.shape[1]), type(self).__name__)
-        return rows
-
-    def _n_features(self, n_columns):
-        if self.features is not None:
-            return n_columns
-        return self.n_components or (2048 if n_columns > _WIDE else 1024)
-
     def _fit_rows(self, rows):
         if is_trained_here(self.features):
             self._train_features(rows)
@@ -220,7 +133,7 @@ class BaseClosedForm(BaseForgetEstimator):
         self._map_digest_ = state_digest((self._map_.digest, vars(self).get("features_")))
         self._moments_ = ColumnMoments.none(n_columns)
         for slots, part in kept.chunks(max(1, _CHUNK // n_columns)):
-            self._moments_ += ColumnMoments.of(part, _weights(rows, slots))
+            self._moments_ += ColumnMoments.of(part, rows.weights(slots))
         self._start_targets(rows)
         self._frame_ = self._input_frame(self._moments_), self._target_frame()
         self._accumulate(rows)
@@ -228,32 +141,6 @@ class BaseClosedForm(BaseForgetEstimator):
             self._seed_, rows.position, rows.ids, lambda slots: self._features_of(rows, slots)
         )
         self._fit_head(rows)
-
-    def _train_features(self, rows):
-        """Train the net on the public rows, and read all rows through it, once or at need."""
-
-        def encode(y):
-            return np.searchsorted(np.unique(y), y) if self._classification else self._encode(y)
-
-        self.features_ = train_on_public(self.features, self._seed_, rows, encode)
-        self._embed(rows.X[:])
-        if self.keep == "features":
-            made = self._read(rows.X[:])
-            placed = np.zeros((rows.position[-1] + 1, *made.shape[1:]), dtype=made.dtype)
-            placed[rows.position] = made
-            whole = RowBlocks.of(placed)
-            self._made_ = RowBlocks(whole.blocks, rows.position, whole.size)
-
-    def _kept(self, rows):
-        """The rows as they are read."""
-        if "_made_" in vars(self):
-            return self._made_
-        return EmbeddedRows(rows.X, self._read_again) if self._keeps_inputs else rows.X
-
-    @property
-    def _keeps_inputs(self):
-        anew = self.keep == "inputs" and not is_plain(self.features)
-        return anew or is_trained_here(self.features)
 
     def _forget_rows(self, rows, retained, hit):
         if asks_for_public(rows, hit):
@@ -268,7 +155,7 @@ class BaseClosedForm(BaseForgetEstimator):
 
     def _subtract(self, rows, retained, slots):
         """Bring the sums to where they are without some rows; whether all were taken anew."""
-        X, y, weights = self._kept(rows).take(slots), rows.y.take(slots), _weights(rows, slots)
+        X, y, weights = self._kept(rows).take(slots), rows.y.take(slots), rows.weights(slots)
         self._moments_ -= ColumnMoments.of(X, weights)
         self._leave_targets(y, weights)
         if "_made_" in vars(self):
@@ -298,17 +185,6 @@ class BaseClosedForm(BaseForgetEstimator):
         self._frame_ = self._input_frame(self._moments_), self._target_frame()
         return self._frame_ != before
 
-    def _check_remaining(self, hit):
-        params = self._rows_.fit_params
-        for name, least, what in (
-            ("sample_weight", 1, "with a sample_weight above 0"),
-            ("public", 2, "that are public, on which the net of features= is trained"),
-        ):
-            if name in params and np.count_nonzero(np.delete(params[name], hit)) < least:
-                raise ForgetRequestError(
-                    f"The request leaves fewer than {least} rows {what}. Fit again without them."
-                )
-
     def _removal_cost(self, rows, hit, *, warn=True):
         slots, n_retained = rows.position[hit], len(rows) - len(hit)
         if asks_for_public(rows, hit):
@@ -316,7 +192,7 @@ class BaseClosedForm(BaseForgetEstimator):
                 warn_of_training(type(self).__name__, rows, hit)
             passes = cost_of_training(self.features_.estimator, rows, hit)
             return ForgetCost(len(hit), n_retained, passes, 1.0)
-        weights = _weights(rows, slots)
+        weights = rows.weights(slots)
         without = self._moments_ - ColumnMoments.of(self._kept(rows).take(slots), weights)
         frame = self._input_frame(without), self._target_frame(rows.y.take(slots), weights)
         return self._cost(len(hit), n_retained, frame != self._frame_)
@@ -345,7 +221,7 @@ class BaseClosedForm(BaseForgetEstimator):
         for slots, part in chunks:
             features, n_cut = self._map_(part, self._frame_[0])
             targets = self._target_numbers(rows.y.take(slots))
-            sums = sums.add(features, targets, _tensor(_weights(rows, slots)), n_cut)
+            sums = sums.add(features, targets, _tensor(rows.weights(slots)), n_cut)
         self._sums_ = sums.to("cpu")
 
     def _features_of(self, rows, slots):
@@ -355,7 +231,7 @@ class BaseClosedForm(BaseForgetEstimator):
         owner = type(self).__name__
         self._sums_.check_exact(owner, self._target_power())
         slots = self._sample_.slots
-        counts = _weights(rows, slots)
+        counts = rows.weights(slots)
         counts = np.ones(len(slots)) if counts is None else counts
         sample = self._sample_.features, self._target_numbers(rows.y.take(slots)), _tensor(counts)
         alpha = self.alpha if isinstance(self.alpha, (str, numbers.Real)) else list(self.alpha)
@@ -418,12 +294,6 @@ class BaseClosedForm(BaseForgetEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _weights(rows, slots):
-    """Weights of the rows at some slots; None where all count once."""
-    weights = rows.fit_params.get("sample_weight")
-    return None if weights is None else weights[np.searchsorted(rows.position, slots)]
 
 
 def _tensor(values):

@@ -179,3 +179,8 @@ class BlockedRows(TrainingRows):
             return kept if value is self.position else drop_rows(value, indices)
 
         return self._picked(pick)
+
+    def weights(self, slots):
+        """How often the rows at some slots count; None where all count once."""
+        counts = self.fit_params.get("sample_weight")
+        return None if counts is None else counts[np.searchsorted(self.position, slots)]

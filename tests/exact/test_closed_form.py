@@ -394,7 +394,7 @@ def test_sums_that_would_round_are_refused_and_nothing_changes():
 
 def test_words_are_refused():
     for features in (None, "passthrough"):
-        with pytest.raises(ValueError, match="could not convert string to float: 'good"):
+        with pytest.raises(ValueError, match=r"could not convert string to float: .*'bad"):
             ClosedFormClassifier(features).fit(TEXTS[:, None], np.arange(60) % 2)
 
 
