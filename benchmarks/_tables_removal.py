@@ -243,7 +243,7 @@ def closed_form_growth(results):
             found["requests"]["one"]["cpu"],
             found["requests"]["part"]["cpu"],
             found["requests"]["part"]["wall"],
-            f"{found['peak_mib']:.0f} / {found['data_mib']:.0f}",
+            f"{found['peak_mib']:.0f}, {found['process_mib']:.0f} / {found['data_mib']:.0f}",
         )
         for found in results["growth"]
     ]
@@ -254,6 +254,6 @@ def closed_form_growth(results):
         "One row, ms",
         "1,000 rows, ms",
         "... by the wall clock",
-        "Peak of memory in fit, over the data's, MiB",
+        "Peak of memory, of fit, of the process / the data, MiB",
     )
     return table(heads, rows)

@@ -49,7 +49,7 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         "auto": 0.5 over the square root of the number of rows; for "naive_bayes" 0.01, a share
         of the largest variance.
     n_components : int, default=None
-        Random Fourier features. None takes 1,024, or 2,048 for rows of more than 256 numbers.
+        Random Fourier features. None takes 1,024, or 1,792 for rows of more than 256 numbers.
     gamma : float, default=None
         Of the kernel exp(-gamma * squared distance) between rows in their units. None takes
         0.2 over the number of columns.
