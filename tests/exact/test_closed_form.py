@@ -125,6 +125,23 @@ def test_feature_maps_that_learn_are_refused(features, message):
         ClosedFormClassifier(features).fit(X, Y)
 
 
+def by_place(rows):
+    return rows + np.arange(len(rows))[:, None]
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+def test_features_of_a_row_do_not_depend_on_those_it_came_with(keep):
+    ids = np.arange(150)
+    clf = ClosedFormClassifier(FunctionTransformer(by_place), keep=keep, random_state=0)
+    plain = ClosedFormClassifier("passthrough", random_state=0).fit(X, Y)
+    model = clone(clf).fit(X, Y, sample_id=ids)
+    assert np.array_equal(model.predict_proba(X), plain.predict_proba(X))  # one at a time
+    model.forget([3, 140]).forget([7]).partial_fit(X[[3]], Y[[3]], sample_id=[999])
+    order = np.append(np.delete(ids, [3, 7, 140]), 3)
+    named = np.where(order == 3, 999, order)
+    assert same(model, clone(clf).fit(X[order], Y[order], sample_id=named))
+
+
 @pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
 def test_sparse_rows(kind):
     made = HashingVectorizer(n_features=64).transform(TEXTS)
