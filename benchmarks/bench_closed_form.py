@@ -18,7 +18,6 @@ thread. The defaults were chosen on splits 100 to 111, which are not among those
 """
 
 import multiprocessing
-import resource
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -173,7 +172,7 @@ def grow(n_rows, components):
         "components": components,
         "fit": {"wall": wall, "cpu": cpu},
         "peak_mib": peak.mib,
-        "process_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "process_mib": peak.held + peak.mib,
         "data_mib": X.nbytes / 2**20,
         "requests": requests,
     }

@@ -11,7 +11,8 @@ from sk_unlearn.utils._take import drop_rows
 __all__ = ["BlockedRows", "RowBlocks", "slots_of"]
 
 # A block is copied whole when one of its rows leaves: small, so that a thousand copies are cheap.
-_BYTES, _FEWEST, _MOST = 2**14, 16, 256
+# Each request copies the list of all blocks: not so small that a million rows make it long.
+_BYTES, _FEWEST, _MOST = 2**15, 16, 256
 
 
 def slots_of(n_rows, first=0):
