@@ -40,16 +40,16 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         activations are taken: these must have been trained on other rows than those that can
         be asked for, which nothing here can verify.
     head : {"ridge", "lda", "naive_bayes"}, default="ridge"
-        Least squares on indicators of the classes, with probabilities calibrated on rows left
-        out one at a time; Gaussian classes with one covariance; Gaussian classes with
-        independent features.
+        Least squares on indicators of the classes; Gaussian classes with one covariance;
+        Gaussian classes with independent features. Probabilities of all three are calibrated
+        by one factor, on up to 256 rows, each as predicted by the model without it.
     alpha : float, list of float or "auto", default="auto"
         Penalty, in units of the kernel of a row with itself (or of the squared unit of a
         column). A list: the one with the least squared error on rows left out, for "ridge".
-        "auto": 0.5 over the square root of the number of rows; for "naive_bayes" 1e-9, a share
+        "auto": 0.5 over the square root of the number of rows; for "naive_bayes" 0.01, a share
         of the largest variance.
     n_components : int, default=None
-        Random Fourier features. None takes 1,024, or 2,048 for rows of more than 256 numbers.
+        Random Fourier features. None takes 1,024, or 1,792 for rows of more than 256 numbers.
     gamma : float, default=None
         Of the kernel exp(-gamma * squared distance) between rows in their units. None takes
         0.2 over the number of columns.
@@ -60,6 +60,11 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         Units of columns: one for all, or one for each; powers of two near the standard
         deviation. "auto" takes one for all where variances differ by factors of less than 256
         or so. None: as they are.
+    keep : {"features", "inputs"}, default="features"
+        What is kept of a row where ``features`` is a transformer or a net: what it makes of
+        the row, or the row itself, which is then read anew wherever a request needs it:
+        for features that take more room than rows. Rows that are read as they are (``features``
+        None or "passthrough") are the same either way.
     random_state : int, RandomState instance or None, default=None
         Seed of the random features. Pass an int for results that repeat.
     verbose : int, default=0
@@ -91,7 +96,8 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
     Notes
     -----
     It keeps a copy of the rows (of their features, where ``features`` is a transformer or a
-    net), of which those that leave are overwritten with zeros, and not ``X`` itself.
+    net, unless ``keep="inputs"``), of which those that leave are overwritten with zeros, and
+    not ``X`` itself. Random Fourier features are never kept, but made anew at need.
 
     References
     ----------
@@ -125,6 +131,7 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         gamma=None,
         layer=None,
         scaling="auto",
+        keep="features",
         random_state=None,
         verbose=0,
     ):
@@ -135,6 +142,7 @@ class ClosedFormClassifier(ForgetClassifierMixin, BaseClosedForm):
         self.gamma = gamma
         self.layer = layer
         self.scaling = scaling
+        self.keep = keep
         self.random_state = random_state
         self.verbose = verbose
 
@@ -261,7 +269,7 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
     alpha : float, list of float or "auto", default="auto"
         Penalty; of several the one with the least squared error on rows left out. "auto":
         chosen among 0.001, 0.01, 0.1, 1 and 10.
-    n_components, gamma, layer, scaling, random_state, verbose : optional
+    n_components, gamma, layer, scaling, keep, random_state, verbose : optional
         As in :class:`ClosedFormClassifier`.
 
     Attributes
@@ -300,6 +308,7 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
         gamma=None,
         layer=None,
         scaling="auto",
+        keep="features",
         random_state=None,
         verbose=0,
     ):
@@ -309,6 +318,7 @@ class ClosedFormRegressor(ForgetRegressorMixin, BaseClosedForm):
         self.gamma = gamma
         self.layer = layer
         self.scaling = scaling
+        self.keep = keep
         self.random_state = random_state
         self.verbose = verbose
 

@@ -1,53 +1,39 @@
 """A model that is a function of exact sums: it forgets by subtracting."""
 
 import numbers
-from copy import deepcopy
 
 import numpy as np
 import torch
-from sklearn.frozen import FrozenEstimator
+from scipy import sparse
 from tqdm.auto import tqdm
 
-from sk_unlearn.base import BaseForgetEstimator, Removal
-from sk_unlearn.exact._closed_form_checks import (
-    MOST_FEATURES,
-    check_alpha,
-    check_new_rows,
-    check_public,
-    check_training_rows,
-    check_weights,
-    check_width,
-)
-from sk_unlearn.exact._embedding import check_features, embed, is_plain, is_trained_here
+from sk_unlearn.base import Removal
+from sk_unlearn.exact._closed_form_checks import MOST_FEATURES, check_new_rows
+from sk_unlearn.exact._embedding import is_trained_here
 from sk_unlearn.exact._frame import Frame
 from sk_unlearn.exact._heads import HEADS
 from sk_unlearn.exact._maps import FourierMap, LinearMap
 from sk_unlearn.exact._moments import ColumnMoments
 from sk_unlearn.exact._more_rows import with_more
-from sk_unlearn.exact._row_blocks import BlockedRows, RowBlocks
+from sk_unlearn.exact._public import asks_for_public, cost_of_training, warn_of_training
+from sk_unlearn.exact._read_rows import BaseReadRows
 from sk_unlearn.exact._sample import Sample
 from sk_unlearn.exact._sums import Sums
-from sk_unlearn.exact._wrapped import seeded
-from sk_unlearn.exceptions import ForgetRequestError, FullRetrainWarning
-from sk_unlearn.nets import fit_net, prepare
 from sk_unlearn.receipts import ForgetCost, Guarantee
 from sk_unlearn.utils._digest import state_digest
-from sk_unlearn.utils._ids import check_forget_mask, check_keys, check_sample_id
 from sk_unlearn.utils._seeding import derive_seed
-from sk_unlearn.utils._sklearn import Interval, StrOptions, num_samples
-from sk_unlearn.utils._threads import reproducible_threads
+from sk_unlearn.utils._sklearn import Interval, StrOptions
 from sk_unlearn.utils._transaction import transaction
 from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BaseClosedForm"]
 
 _GAMMA = 0.2  # over the number of columns
-_WIDE = 256  # columns, beyond which twice as many components are worth their time
 _CHUNK = 2**21  # numbers at a time
 _MOST_CUT = 0.01
 
 
-class BaseClosedForm(BaseForgetEstimator):
+class BaseClosedForm(BaseReadRows):
     """Sums of integer features, and a head computed from them."""
 
     guarantee = Guarantee("exact")
@@ -69,6 +55,7 @@ class BaseClosedForm(BaseForgetEstimator):
         "gamma": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "layer": [str, None],
         "scaling": [StrOptions({"auto", "common", "columns"}), None],
+        "keep": [StrOptions({"features", "inputs"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -131,60 +118,12 @@ class BaseClosedForm(BaseForgetEstimator):
             change.publish(draft)
         return self
 
-    def _check_training_data(self, X, y):
-        """Validate; return rows as they are kept, and targets."""
-        X, y = check_training_rows(self, X, y)
-        return X if is_trained_here(self.features) else self._read(X), y
-
-    def _check_fit(self, X, y, sample_id, groups, forget, fit_params):
-        owner = type(self).__name__
-        fit_params = {name: value for name, value in fit_params.items() if value is not None}
-        public, weights = fit_params.pop("public", None), fit_params.pop("sample_weight", None)
-        self._check_fit_params(fit_params)
-        check_features(self.features, owner, public=public is not None)
-        check_alpha(self.alpha, self.head, owner)
-        if not is_plain(self.features) and public is None:
-            self.features_ = deepcopy(self.features)  # what it is to others may change
-        X, y = self._check_training_data(X, y)
-        n_rows, params = num_samples(X), {}
-        if sample_id is not None:
-            sample_id = check_sample_id(sample_id, n_rows, owner=owner)
-        if groups is not None:
-            groups = check_keys(groups, n_rows, name="groups", owner=owner)
-        if weights is not None:
-            params["sample_weight"] = check_weights(weights, n_rows, f"{owner}.fit")
-        if public is not None:
-            params["public"] = check_public(public, n_rows, owner)
-        rows = BlockedRows(
-            RowBlocks.of(X),
-            RowBlocks.of(y),
-            n_rows,
-            sample_id=sample_id,
-            groups=groups,
-            fit_params=params,
-            per_row=frozenset(params),
-            position=np.arange(n_rows),
-        )
-        mask = None if forget is None else check_forget_mask(forget, n_rows, owner=owner)
-        return rows, mask
-
-    def _read(self, X):
-        """Rows as numbers, after ``features``."""
-        with reproducible_threads():
-            rows = embed(vars(self).get("features_", self.features), self.layer, X)
-        check_width(self._n_features(rows.shape[1]), type(self).__name__)
-        return rows
-
-    def _n_features(self, n_columns):
-        if self.features is not None:
-            return n_columns
-        return self.n_components or (2048 if n_columns > _WIDE else 1024)
-
     def _fit_rows(self, rows):
         if is_trained_here(self.features):
             self._train_features(rows)
         kept = self._kept(rows)
-        n_columns = kept.shape[1]
+        example = kept.take(rows.position[:1])
+        n_columns, self._is_sparse_ = example.shape[1], sparse.issparse(example)
         if self.features is None:
             gamma = _GAMMA / n_columns if self.gamma is None else float(self.gamma)
             seed = derive_seed(self._seed_, "features")
@@ -194,7 +133,7 @@ class BaseClosedForm(BaseForgetEstimator):
         self._map_digest_ = state_digest((self._map_.digest, vars(self).get("features_")))
         self._moments_ = ColumnMoments.none(n_columns)
         for slots, part in kept.chunks(max(1, _CHUNK // n_columns)):
-            self._moments_ += ColumnMoments.of(part, _weights(rows, slots))
+            self._moments_ += ColumnMoments.of(part, rows.weights(slots))
         self._start_targets(rows)
         self._frame_ = self._input_frame(self._moments_), self._target_frame()
         self._accumulate(rows)
@@ -203,26 +142,9 @@ class BaseClosedForm(BaseForgetEstimator):
         )
         self._fit_head(rows)
 
-    def _train_features(self, rows):
-        """Train the net on the public rows, and read all rows through it."""
-        public = np.flatnonzero(rows.fit_params["public"])
-        y = rows.y[public]
-        y = np.searchsorted(np.unique(y), y) if self._classification else self._encode(y)
-        net = fit_net(prepare(seeded(self.features, self._seed_)), rows.X[public], y)
-        self.features_ = FrozenEstimator(net)
-        made = self._read(rows.X[:])
-        placed = np.zeros((rows.position[-1] + 1, *made.shape[1:]), dtype=made.dtype)
-        placed[rows.position] = made
-        whole = RowBlocks.of(placed)
-        self._made_ = RowBlocks(whole.blocks, rows.position, whole.size)
-
-    def _kept(self, rows):
-        """The rows as they are read."""
-        return self._made_ if is_trained_here(self.features) else rows.X
-
     def _forget_rows(self, rows, retained, hit):
-        if self._asks_for_public(rows, hit):
-            self._warn_full_retrain(rows, hit)
+        if asks_for_public(rows, hit):
+            warn_of_training(type(self).__name__, rows, hit)
             cost = self._removal_cost(rows, hit, warn=False)
             self._fit_rows(retained)
             return Removal(cost, {"features": "trained anew", "alpha": self.alpha_})
@@ -233,10 +155,10 @@ class BaseClosedForm(BaseForgetEstimator):
 
     def _subtract(self, rows, retained, slots):
         """Bring the sums to where they are without some rows; whether all were taken anew."""
-        X, y, weights = self._kept(rows).take(slots), rows.y.take(slots), _weights(rows, slots)
+        X, y, weights = self._kept(rows).take(slots), rows.y.take(slots), rows.weights(slots)
         self._moments_ -= ColumnMoments.of(X, weights)
         self._leave_targets(y, weights)
-        if is_trained_here(self.features):
+        if "_made_" in vars(self):
             self._made_ = self._made_.without(slots, retained.position)
         moved = self._move_frame()
         if moved:
@@ -263,38 +185,14 @@ class BaseClosedForm(BaseForgetEstimator):
         self._frame_ = self._input_frame(self._moments_), self._target_frame()
         return self._frame_ != before
 
-    def _check_remaining(self, hit):
-        params = self._rows_.fit_params
-        for name, least, what in (
-            ("sample_weight", 1, "with a sample_weight above 0"),
-            ("public", 2, "that are public, on which the net of features= is trained"),
-        ):
-            if name in params and np.count_nonzero(np.delete(params[name], hit)) < least:
-                raise ForgetRequestError(
-                    f"The request leaves fewer than {least} rows {what}. Fit again without them."
-                )
-
-    def _asks_for_public(self, rows, hit):
-        public = rows.fit_params.get("public")
-        return public is not None and bool(public[hit].any())
-
-    def _warn_full_retrain(self, rows, hit):
-        n_public = int(rows.fit_params["public"][hit].sum())
-        warn_user(
-            f"All of {type(self).__name__} is trained anew: {n_public} of the rows asked for are "
-            "public, and the net that makes its features was trained on them.",
-            FullRetrainWarning,
-        )
-
     def _removal_cost(self, rows, hit, *, warn=True):
         slots, n_retained = rows.position[hit], len(rows) - len(hit)
-        if self._asks_for_public(rows, hit):
+        if asks_for_public(rows, hit):
             if warn:
-                self._warn_full_retrain(rows, hit)
-            n_public = int(np.delete(rows.fit_params["public"], hit).sum())
-            passes = self.features_.estimator.max_epochs * n_public / len(rows)
+                warn_of_training(type(self).__name__, rows, hit)
+            passes = cost_of_training(self.features_.estimator, rows, hit)
             return ForgetCost(len(hit), n_retained, passes, 1.0)
-        weights = _weights(rows, slots)
+        weights = rows.weights(slots)
         without = self._moments_ - ColumnMoments.of(self._kept(rows).take(slots), weights)
         frame = self._input_frame(without), self._target_frame(rows.y.take(slots), weights)
         return self._cost(len(hit), n_retained, frame != self._frame_)
@@ -309,20 +207,22 @@ class BaseClosedForm(BaseForgetEstimator):
         return ForgetCost(n_forgotten, n_retained if moved else 0, 0.0, share)
 
     def _input_frame(self, moments):
-        return Frame.of(moments, self.scaling, centred=not self._rows_.X.is_sparse)
+        return Frame.of(moments, self.scaling, centred=not self._is_sparse_)
 
     def _accumulate(self, rows):
         """Sums of all rows, from their features in the present frame."""
         width, naive = self._map_.n_features, self.head == "naive_bayes"
-        sums = Sums.none(width, self._n_targets(), gram=not naive, squares=naive)
+        # with a net on a GPU, where its features were made
+        device = self._embedding_.device
+        sums = Sums.none(width, self._n_targets(), gram=not naive, squares=naive, device=device)
         chunks = self._kept(rows).chunks(max(1, _CHUNK // max(width, self._map_.n_columns)))
         if self.verbose:
             chunks = tqdm(chunks, desc="summing", unit="chunk", leave=False)
         for slots, part in chunks:
             features, n_cut = self._map_(part, self._frame_[0])
             targets = self._target_numbers(rows.y.take(slots))
-            sums = sums.add(features, targets, _tensor(_weights(rows, slots)), n_cut)
-        self._sums_ = sums
+            sums = sums.add(features, targets, _tensor(rows.weights(slots)), n_cut)
+        self._sums_ = sums.to("cpu")
 
     def _features_of(self, rows, slots):
         return self._map_(self._kept(rows).take(slots), self._frame_[0])[0]
@@ -331,7 +231,7 @@ class BaseClosedForm(BaseForgetEstimator):
         owner = type(self).__name__
         self._sums_.check_exact(owner, self._target_power())
         slots = self._sample_.slots
-        counts = _weights(rows, slots)
+        counts = rows.weights(slots)
         counts = np.ones(len(slots)) if counts is None else counts
         sample = self._sample_.features, self._target_numbers(rows.y.take(slots)), _tensor(counts)
         alpha = self.alpha if isinstance(self.alpha, (str, numbers.Real)) else list(self.alpha)
@@ -394,12 +294,6 @@ class BaseClosedForm(BaseForgetEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _weights(rows, slots):
-    """Weights of the rows at some slots; None where all count once."""
-    weights = rows.fit_params.get("sample_weight")
-    return None if weights is None else weights[np.searchsorted(rows.position, slots)]
 
 
 def _tensor(values):

@@ -20,6 +20,7 @@ from sk_unlearn.utils._inputs import (
 __all__ = [
     "MOST_FEATURES",
     "check_alpha",
+    "check_inputs",
     "check_more_targets",
     "check_new_rows",
     "check_public",
@@ -81,10 +82,22 @@ def check_new_rows(estimator, X):
     inner = frozen(estimator.features)
     if is_plain(inner) and sparse.issparse(X):
         X = validate_data(estimator, X, accept_sparse="csr", dtype=_FLOATS, reset=False)
-        return sparse.csr_array(X) if estimator._rows_.X.is_sparse else X.toarray()
+        return sparse.csr_array(X) if estimator._is_sparse_ else X.toarray()
     if is_plain(inner) or is_net(inner):
         return check_net_input(estimator, X)
     return X
+
+
+def check_inputs(X, owner):
+    """Rows that can be kept in blocks: an array or a sparse matrix in CSR form."""
+    if sparse.issparse(X):
+        return sparse.csr_array(X)
+    if hasattr(X, "columns"):
+        raise ValueError(
+            f"{owner}(keep='inputs') keeps arrays and sparse matrices, got a table of type "
+            f"{type(X).__name__}. Pass an array, or leave keep at 'features'."
+        )
+    return np.asarray(X)
 
 
 def check_more_targets(estimator, X, y):

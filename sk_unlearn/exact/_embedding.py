@@ -1,6 +1,7 @@
 """What a closed-form model reads: the rows, or what a frozen estimator makes of them."""
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
@@ -11,7 +12,13 @@ from sk_unlearn.nets import carries_training, is_net
 from sk_unlearn.nets._activations import Activations
 from sk_unlearn.utils._sklearn import num_samples, safe_indexing
 
-__all__ = ["check_features", "embed", "is_plain", "is_trained_here"]
+__all__ = [
+    "EmbeddedRows",
+    "Embedding",
+    "check_features",
+    "is_plain",
+    "is_trained_here",
+]
 
 _BLOCK = 64
 
@@ -80,10 +87,10 @@ def check_features(features, owner, *, public):
         )
 
 
-def embed(features, layer, X):
-    """Rows as numbers.
+class Embedding:
+    """Rows as numbers, always by the same blocks on the same kind of device.
 
-    Those of one row do not depend on its company: rows go through in blocks of the same size,
+    The numbers of a row do not depend on its company: rows go through in blocks of one size,
     and one at a time where a trial shows that their place in a block matters.
 
     Parameters
@@ -91,38 +98,85 @@ def embed(features, layer, X):
     features : estimator, "passthrough" or None
     layer : str or None
     X : array-like
-
-    Returns
-    -------
-    rows : ndarray of shape (n, n_columns), float32 or float64, or csr_array
+        Rows for the trial.
     """
-    if is_plain(features):
-        return _canonical(X) if sparse.issparse(X) else X.reshape(len(X), -1)
-    inner = features.estimator if isinstance(features, FrozenEstimator) else features
-    apply = Activations(inner, layer) if is_net(inner) else inner.transform
-    n_rows = num_samples(X)
-    first = _block(apply, X, np.arange(n_rows)[:_BLOCK], _BLOCK)
-    turned = _block(apply, X, np.arange(n_rows)[:_BLOCK][::-1], _BLOCK)
-    alike = _same(first, turned[::-1])
-    size = _BLOCK if alike else 1
-    starts = range(0, n_rows, size)
-    parts = [first] if alike else []
-    for start in starts[len(parts) :]:
-        parts.append(_block(apply, X, np.arange(start, min(start + size, n_rows)), size))
-    rows = sparse.vstack(parts, format="csr") if sparse.issparse(first) else np.concatenate(parts)
-    return _checked(rows)
+
+    def __init__(self, features, layer, X):
+        self.features, self.layer, self.size = features, layer, _BLOCK
+        self.device = _device_of(features)
+        if not is_plain(features):
+            first = np.arange(num_samples(X))[:_BLOCK]
+            turned = self._block(X, first[::-1])[::-1]
+            self.size = _BLOCK if _same(self._block(X, first), turned) else 1
+
+    def __call__(self, X):
+        """Numbers of some rows.
+
+        Returns
+        -------
+        rows : ndarray of shape (n, n_columns), float32 or float64, or csr_array
+        """
+        if is_plain(self.features):
+            return _canonical(X) if sparse.issparse(X) else X.reshape(len(X), -1)
+        n_rows = num_samples(X)
+        parts = [
+            self._block(X, np.arange(start, min(start + self.size, n_rows)))
+            for start in range(0, n_rows, self.size)
+        ]
+        joined = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else None
+        return _checked(np.concatenate(parts) if joined is None else joined)
+
+    def check_device(self, owner):
+        """Refuse to read rows that change a model elsewhere than its others were read."""
+        now = _device_of(self.features)
+        if now != self.device:
+            raise UnsupportedNetError(
+                f"The net in features= of {owner} was on {self.device!r} in fit and is on "
+                f"{now!r} now, where the last bits of its activations are others: what a row "
+                f"added could not be taken away. Load it where there is {self.device!r}, or fit "
+                "again."
+            )
+
+    def _block(self, X, indices):
+        """What is made of some rows, in a block filled up by repeating the last one."""
+        inner = getattr(self.features, "estimator", self.features)
+        apply = Activations(inner, self.layer) if is_net(inner) else inner.transform
+        filled = np.concatenate([indices, np.repeat(indices[-1:], self.size - len(indices))])
+        out = apply(safe_indexing(X, filled))
+        if sparse.issparse(out):
+            out = _canonical(out)
+        else:
+            out = np.asarray(out)
+            out = out.reshape(len(out), -1)
+        return out[: len(indices)]
 
 
-def _block(apply, X, indices, size):
-    """What is made of some rows, in a block filled up by repeating the last one."""
-    filled = np.concatenate([indices, np.repeat(indices[-1:], size - len(indices))])
-    out = apply(safe_indexing(X, filled))
-    if sparse.issparse(out):
-        out = _canonical(out)
-    else:
-        out = np.asarray(out)
-        out = out.reshape(len(out), -1)
-    return out[: len(indices)]
+class EmbeddedRows:
+    """Rows that are kept as inputs and read anew wherever their numbers are needed.
+
+    Parameters
+    ----------
+    inputs : RowBlocks
+    read : callable
+    """
+
+    def __init__(self, inputs, read):
+        self.inputs, self.read = inputs, read
+
+    def take(self, slots):
+        """Numbers of some rows."""
+        return self.read(self.inputs.take(slots))
+
+    def chunks(self, n_rows):
+        """Numbers of all rows, about so many at a time, in order."""
+        for slots, inputs in self.inputs.chunks(n_rows):
+            yield slots, self.read(inputs)
+
+
+def _device_of(features):
+    """Kind of device that a net in ``features`` is on; of all else "cpu"."""
+    inner = getattr(features, "estimator", features)
+    return torch.device(inner.device).type if is_net(inner) else "cpu"
 
 
 def _canonical(rows):

@@ -108,7 +108,8 @@ class FourierMap:
             product = whole @ self.frequencies
         phase = product.add_(self.phases).to(torch.int64)
         index = phase.bitwise_right_shift_(self._shift).bitwise_and_(2**self._PHASE_BITS - 1)
-        return _table(self.bits, self._PHASE_BITS)[index], n_cut
+        cosines = _table(self.bits, self._PHASE_BITS).index_select(0, index.view(-1))
+        return cosines.view(index.shape), n_cut
 
 
 _tables = {}

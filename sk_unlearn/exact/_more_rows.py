@@ -3,10 +3,14 @@
 import numpy as np
 import torch
 
-from sk_unlearn.exact._closed_form_checks import check_more_targets, check_new_rows, check_weights
-from sk_unlearn.exact._embedding import is_trained_here
+from sk_unlearn.exact._closed_form_checks import (
+    check_inputs,
+    check_more_targets,
+    check_new_rows,
+    check_weights,
+)
 from sk_unlearn.exact._moments import ColumnMoments
-from sk_unlearn.exact._row_blocks import BlockedRows
+from sk_unlearn.exact._row_blocks import BlockedRows, slots_of
 from sk_unlearn.utils._ids import check_keys, check_sample_id
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._sklearn import num_samples
@@ -29,8 +33,9 @@ def with_more(draft, X, y, sample_id, groups, weights, on_return):
     y = check_more_targets(draft, X, y)
     before = draft._rows_
     params = _params(draft, before, num_samples(X), weights)
-    read = draft._read(X)
-    kept = X if is_trained_here(draft.features) else read
+    X = check_inputs(X, type(draft).__name__) if draft._keeps_inputs else X
+    read = draft._read_again(X)
+    kept = X if draft._keeps_inputs else read
     rows = _appended(draft, before, kept, y, sample_id, groups, params)
     new = TrainingRows(
         None,
@@ -42,10 +47,10 @@ def with_more(draft, X, y, sample_id, groups, weights, on_return):
     ledger = draft.receipts_
     returned = draft._returned(ledger, new, None, on_return, "partial_fit")
     draft.receipts_ = ledger.readmit(returned)
-    slots = before.n_fit + np.arange(len(y))
+    slots = slots_of(len(y), before.n_fit)
     counts = params["sample_weight"][-len(y) :] if "sample_weight" in params else None
     draft._rows_ = rows
-    if is_trained_here(draft.features):
+    if "_made_" in vars(draft):
         draft._made_ = draft._made_.plus(read)
     draft._moments_ += ColumnMoments.of(read, counts)
     draft._join_targets(y, counts)
@@ -103,7 +108,7 @@ def _appended(draft, before, X, y, sample_id, groups, params):
         **named,
         fit_params=params,
         per_row=frozenset(params),
-        position=np.concatenate([before.position, before.n_fit + np.arange(n_new)]),
+        position=np.concatenate([before.position, slots_of(n_new, before.n_fit)]),
     )
 
 

@@ -8,10 +8,16 @@ from scipy import sparse
 from sk_unlearn.utils._rows import TrainingRows
 from sk_unlearn.utils._take import drop_rows
 
-__all__ = ["BlockedRows", "RowBlocks"]
+__all__ = ["BlockedRows", "RowBlocks", "slots_of"]
 
 # A block is copied whole when one of its rows leaves: small, so that a thousand copies are cheap.
-_BYTES, _FEWEST, _MOST = 2**14, 16, 256
+# Each request copies the list of all blocks: not so small that a million rows make it long.
+_BYTES, _FEWEST, _MOST = 2**15, 16, 256
+
+
+def slots_of(n_rows, first=0):
+    """Numbers of so many rows, ascending: small ones, since each request copies all of them."""
+    return np.arange(first, first + n_rows, dtype=np.int32)
 
 
 class RowBlocks:
@@ -24,7 +30,7 @@ class RowBlocks:
     ----------
     blocks : list of ndarray or csr_array
         Of `size` rows each, the last one of fewer.
-    slots : ndarray of int, ascending
+    slots : ndarray of int32, ascending
         Where the rows are that have not left.
     size : int
     """
@@ -41,7 +47,7 @@ class RowBlocks:
         if not sparse.issparse(rows):
             size = min(max(_BYTES // max(1, rows[:1].nbytes), _FEWEST), _MOST)
         blocks = [rows[start : start + size].copy() for start in range(0, n_rows, size)]
-        return cls(blocks, np.arange(n_rows), size)
+        return cls(blocks, slots_of(n_rows), size)
 
     def __len__(self):
         return len(self.slots)
@@ -136,7 +142,7 @@ class RowBlocks:
         """These rows and more at their end."""
         blocks = list(self.blocks)
         n_slots = sum(block.shape[0] for block in blocks)
-        slots = np.concatenate([self.slots, n_slots + np.arange(rows.shape[0])])
+        slots = np.concatenate([self.slots, slots_of(rows.shape[0], n_slots)])
         room = self.size - blocks[-1].shape[0]
         if room:
             stack = sparse.vstack if sparse.issparse(rows) else np.concatenate
@@ -174,3 +180,8 @@ class BlockedRows(TrainingRows):
             return kept if value is self.position else drop_rows(value, indices)
 
         return self._picked(pick)
+
+    def weights(self, slots):
+        """How often the rows at some slots count; None where all count once."""
+        counts = self.fit_params.get("sample_weight")
+        return None if counts is None else counts[np.searchsorted(self.position, slots)]

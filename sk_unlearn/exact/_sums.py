@@ -45,11 +45,11 @@ class Sums:
     n_cut: int = 0
 
     @classmethod
-    def none(cls, n_features, n_targets, *, gram, squares):
+    def none(cls, n_features, n_targets, *, gram, squares, device="cpu"):
         """Of no rows."""
 
         def zeros(*shape):
-            return torch.zeros(shape, dtype=torch.float64)
+            return torch.zeros(shape, dtype=torch.float64, device=device)
 
         return cls(
             0,
@@ -80,7 +80,10 @@ class Sums:
         return replace(self, **own).add(features, targets, weights, n_cut, sign=sign)
 
     def add(self, features, targets, weights=None, n_cut=0, *, sign=1):
-        """As :meth:`plus`, into the tensors of these sums."""
+        """As :meth:`plus`, into the tensors of these sums, on the device that they are on."""
+        device = self.features.device
+        features, targets = features.to(device), targets.to(device)
+        weights = None if weights is None else weights.to(device)
         counted = features if weights is None else features * weights[:, None]
         n_rows = features.shape[0] if weights is None else int(weights.sum())
         self.features.add_(counted.sum(dim=0), alpha=sign)
@@ -92,6 +95,11 @@ class Sums:
         if self.squares is not None:
             self.squares.addmm_(targets.T, features * counted, alpha=sign)
         return replace(self, n_rows=self.n_rows + sign * n_rows, n_cut=self.n_cut + sign * n_cut)
+
+    def to(self, device):
+        """These sums on a device."""
+        moved = {n: v.to(device) for n, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        return replace(self, **moved)
 
     def pick(self, targets):
         """Sums with some of the targets, in the order given.
@@ -142,7 +150,8 @@ class Sums:
 
 def _add_products(gram, features, counted, sign):
     """Add products of features with each other to the lower triangle of ``gram``."""
-    if counted is not None:
+    if counted is not None or gram.device.type != "cpu":
+        counted = features if counted is None else counted
         gram.add_((features.T @ counted).tril_(), alpha=sign)
         return
     # half the work of a product of matrices; transposed, memory is in the order of BLAS

@@ -87,7 +87,8 @@ def resolve_request(rows, forgotten, X_idx=None, *, sample_id=None, groups=None)
 
 def _by_position(rows, X_idx):
     positions = _positions(X_idx, rows.n_fit)
-    slot = np.searchsorted(rows.position, positions)
+    # of one type: else all are converted
+    slot = np.searchsorted(rows.position, positions.astype(rows.position.dtype))
     slot[slot == len(rows)] = 0
     present = rows.position[slot] == positions
     return ForgetRequest(slot[present], len(positions), int((~present).sum()))

@@ -24,6 +24,7 @@ from sk_unlearn.exceptions import (
     ForgottenRowsReturnedError,
     ForgottenRowsReturnedWarning,
     FullRetrainWarning,
+    RemovalFailedError,
     UnsupportedNetError,
 )
 from sk_unlearn.nets import default_classifier
@@ -44,10 +45,11 @@ def same(one, other):
 
 def trained_net(n_features=4, **params):
     net = default_classifier(n_features=n_features, n_outputs=3, n_rows=150, device="cpu")
-    net.set_params(module__hidden=(9, 7), max_epochs=3, **params)
+    net.set_params(**{"module__hidden": (9, 7), "max_epochs": 3, **params})
     return net.fit(RNG.normal(size=(60, n_features)).astype(np.float32), np.arange(60) % 3)
 
 
+KEEPS = ("features", "inputs")
 TEXTS = np.array([f"{'good' if i % 2 else 'bad'} word{i % 7} number{i}" for i in range(60)])
 MAPS = {
     "net": FrozenEstimator(trained_net()),
@@ -123,6 +125,23 @@ def test_feature_maps_that_learn_are_refused(features, message):
         ClosedFormClassifier(features).fit(X, Y)
 
 
+def by_place(rows):
+    return rows + np.arange(len(rows))[:, None]
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+def test_features_of_a_row_do_not_depend_on_those_it_came_with(keep):
+    ids = np.arange(150)
+    clf = ClosedFormClassifier(FunctionTransformer(by_place), keep=keep, random_state=0)
+    plain = ClosedFormClassifier("passthrough", random_state=0).fit(X, Y)
+    model = clone(clf).fit(X, Y, sample_id=ids)
+    assert np.array_equal(model.predict_proba(X), plain.predict_proba(X))  # one at a time
+    model.forget([3, 140]).forget([7]).partial_fit(X[[3]], Y[[3]], sample_id=[999])
+    order = np.append(np.delete(ids, [3, 7, 140]), 3)
+    named = np.where(order == 3, 999, order)
+    assert same(model, clone(clf).fit(X[order], Y[order], sample_id=named))
+
+
 @pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
 def test_sparse_rows(kind):
     made = HashingVectorizer(n_features=64).transform(TEXTS)
@@ -146,6 +165,77 @@ def test_text_in_a_feature_map():
     kept = np.delete(ids, [0, 3])
     assert same(whole, clone(clf).fit(TEXTS[kept], labels[kept], sample_id=kept))
     assert whole.score(TEXTS, labels) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["net", "stateless", "texts", "public"])
+def test_inputs_are_kept_in_place_of_features(kind):
+    maps = {**MAPS, "texts": HashingVectorizer(n_features=32), "public": public_model().features}
+    rows = TEXTS if kind == "texts" else X.astype(np.float32)
+    labels, ids = np.arange(len(rows)) % 3, np.arange(len(rows))
+    public = {"public": ids % 4 == 0} if kind == "public" else {}
+
+    def part(index):
+        return {"sample_id": ids[index], **{k: v[index] for k, v in public.items()}}
+
+    keeps = [ClosedFormClassifier(maps[kind], keep=k, random_state=0) for k in KEEPS]
+    leave, back = [0, 7, 8], [7]  # 0 and 8 are public
+    for model in keeps:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(rows, labels, **part(ids)).forget(leave)
+            model.partial_fit(rows[back], labels[back], sample_id=back)
+        order = np.concatenate([np.delete(ids, leave), back])
+        if kind == "public":
+            public["public"][back] = False
+        assert same(model, clone(model).fit(rows[order], labels[order], **part(order)))
+    inputs = keeps[1]
+    assert np.array_equal(keeps[0].predict_proba(rows), inputs.predict_proba(rows))
+    kept = np.asarray(inputs._rows_.X)
+    assert kept.shape == rows[order].shape
+    assert np.array_equal(kept, rows[order])
+    for name in leave:  # nothing of the rows that left, in any block
+        if name not in back and kind != "texts":
+            blocks = np.concatenate(inputs._rows_.X.blocks)
+            assert not (blocks == rows[name]).all(axis=1).any()
+
+
+def test_tables_cannot_be_kept_as_inputs():
+    table = pytest.importorskip("pandas").DataFrame({"a": [1.0, 2.0], "b": [2.0, 1.0]})
+    model = ClosedFormClassifier(FunctionTransformer(np.tanh), keep="inputs")
+    with pytest.raises(ValueError, match=r"keep='inputs'.* got a table of type DataFrame"):
+        model.fit(table, [0, 1])
+    assert model.set_params(keep="features").fit(table, [0, 1]).predict(table).shape == (2,)
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+def test_devices_are_not_mixed(keep):
+    model = ClosedFormClassifier(FrozenEstimator(trained_net()), keep=keep).fit(X, Y)
+    model.features_.estimator.device = "meta"  # as if it was loaded on another machine
+    before = pickle.dumps(model)
+    with pytest.raises(UnsupportedNetError, match="was on 'cpu' in fit and is on 'meta' now"):
+        model.partial_fit(X[:1], Y[:1])
+    if keep == "inputs":
+        with pytest.raises(UnsupportedNetError, match="'meta' now"):
+            model.forget([0])
+        assert pickle.dumps(model) == before
+    else:  # what removal needs was kept
+        assert model.forget([0]).receipts_[-1].n_forgotten == 1
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("keep", KEEPS)
+@pytest.mark.parametrize("head", ["ridge", "naive_bayes"])
+def test_sums_are_the_same_on_a_gpu(head, keep):
+    net = trained_net(device="cuda")
+    model = ClosedFormClassifier(FrozenEstimator(net), head=head, keep=keep, random_state=0)
+    ids = np.arange(150)
+    forgot = clone(model).fit(X, Y, sample_id=ids).forget(range(7))
+    assert same(forgot, clone(model).fit(X[7:], Y[7:], sample_id=ids[7:]))
+    # of the same features on the CPU
+    made = ClosedFormClassifier(FrozenEstimator(net)).fit(X, Y)._rows_.X[:]
+    plain = ClosedFormClassifier("passthrough", head=head).fit(made, Y)
+    whole = clone(model).fit(X, Y)
+    assert state_digest(vars(plain._sums_)) == state_digest(vars(whole._sums_))
 
 
 def test_wide_sparse_rows_are_refused():
@@ -305,6 +395,24 @@ def test_a_request_that_moves_a_unit_is_announced_and_exact():
         assert model.receipts_[-1].cost == cost
         kept = np.delete(np.arange(150), 3)
         assert same(model, clone(model).fit(A[kept], y[kept], sample_id=kept))
+
+
+def test_sums_that_would_round_are_refused_and_nothing_changes():
+    model = ClosedFormClassifier("passthrough", scaling=None)
+    huge = {"sample_weight": np.full(2, 2**20)}
+    with pytest.raises(RemovalFailedError, match="exact up to 2\\^52"):
+        model.fit([[31.0], [-31.0]], [0, 1], **huge)
+    model.fit(X, Y)
+    before = pickle.dumps(model)
+    with pytest.raises(RemovalFailedError, match="exact up to 2\\^52"):
+        model.partial_fit(np.full((2, 4), 31.0), [0, 1], **huge)
+    assert pickle.dumps(model) == before
+
+
+def test_words_are_refused():
+    for features in (None, "passthrough"):
+        with pytest.raises(ValueError, match=r"could not convert string to float: .*'bad"):
+            ClosedFormClassifier(features).fit(TEXTS[:, None], np.arange(60) % 2)
 
 
 def test_numbers_far_out_are_reported():

@@ -54,6 +54,7 @@ def configuration(rng, n_columns):
     params = {"random_state": int(rng.randint(100)), "n_components": int(rng.randint(1, 70))}
     params["scaling"] = rng.choice(["auto", "auto", "common", "columns", None])
     params["alpha"] = [0.3, "auto", 1e-3][rng.randint(3)]
+    params["keep"] = rng.choice(["features", "inputs"])
     if rng.rand() < 0.25:
         return ClosedFormRegressor(features, **params), kind
     head = rng.choice(["ridge", "ridge", "lda", "naive_bayes"])

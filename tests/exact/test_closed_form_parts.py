@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import sparse
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -215,16 +215,22 @@ def test_the_sample_follows_from_the_rows_that_are_left():
 X, Y = load_iris(return_X_y=True)
 
 
+def uncalibrated(clf, X):
+    return softmax(np.log(clf.predict_proba(X)) / clf._fitted_.scale, axis=1)
+
+
 def test_naive_bayes_is_that_of_scikit_learn():
-    ours = ClosedFormClassifier("passthrough", head="naive_bayes", scaling="columns").fit(X, Y)
+    ours = ClosedFormClassifier(
+        "passthrough", head="naive_bayes", alpha=1e-9, scaling="columns"
+    ).fit(X, Y)
     theirs = GaussianNB().fit(X, Y)
-    assert np.abs(ours.predict_proba(X) - theirs.predict_proba(X)).max() < 1e-3
+    assert np.abs(uncalibrated(ours, X) - theirs.predict_proba(X)).max() < 1e-3
 
 
 def test_discriminants_are_those_of_scikit_learn():
     ours = ClosedFormClassifier("passthrough", head="lda", alpha=1e-9).fit(X, Y)
     theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(X, Y)
-    assert np.abs(ours.predict_proba(X) - theirs.predict_proba(X)).max() < 2e-3
+    assert np.abs(uncalibrated(ours, X) - theirs.predict_proba(X)).max() < 2e-3
 
 
 def test_densities_are_those_of_a_mixture():
@@ -249,28 +255,58 @@ def test_ridge_is_that_of_scikit_learn():
     assert np.allclose(tiny.predict(X), LinearRegression().fit(X, y).predict(X), atol=1e-2)
 
 
+def best_factor(outputs, labels, guess):
+    """The factor of logits, times a belief of four rows in a guess."""
+
+    def loss(log_factor):
+        logits = outputs * guess * np.exp(log_factor)
+        return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].sum() + (
+            2 * log_factor**2
+        )
+
+    best = minimize_scalar(loss, bounds=(-8, 8), method="bounded", options={"xatol": 1e-8}).x
+    assert abs(best) > 0.05  # else the guess alone would pass
+    return guess * np.exp(best)
+
+
+def left_out(fit, A, b, predict):
+    return np.array(
+        [predict(fit(np.delete(A, i, 0), np.delete(b, i, 0)), A[[i]])[0] for i in range(len(A))]
+    )
+
+
 def test_probabilities_are_calibrated_on_rows_left_out():
     rows = np.arange(0, 150, 4)
     A, b = X[rows], Y[rows]
     clf = ClosedFormClassifier("passthrough", alpha=0.5, scaling=None, random_state=0).fit(A, b)
     indicators = np.eye(3)[b]
-    outputs = np.array(
-        [
-            Ridge(alpha=0.5)
-            .fit(np.delete(A, i, 0), np.delete(indicators, i, 0))
-            .predict(A[[i]])[0]
-            for i in range(len(A))
-        ]
-    )
+    outputs = left_out(Ridge(alpha=0.5).fit, A, indicators, lambda m, row: m.predict(row))
     guess = 1 / (2 * np.mean((outputs - indicators) ** 2))
+    assert clf._fitted_.scale == pytest.approx(best_factor(outputs, b, guess), rel=1e-2)
 
-    def loss(log_factor):
-        logits = outputs * guess * np.exp(log_factor)
-        return -log_softmax(logits, axis=1)[np.arange(len(b)), b].sum() + 2 * log_factor**2
 
-    best = minimize_scalar(loss, bounds=(-8, 8), method="bounded", options={"xatol": 1e-8}).x
-    assert clf._fitted_.scale == pytest.approx(guess * np.exp(best), rel=1e-2)
-    assert abs(best) > 0.05  # else the guess alone would pass
+@pytest.mark.parametrize(
+    ("head", "theirs"),
+    [
+        ("lda", LinearDiscriminantAnalysis(solver="lsqr")),
+        ("naive_bayes", GaussianNB()),
+    ],
+)
+def test_probabilities_of_gaussian_classes_are_calibrated_on_rows_left_out(head, theirs):
+    rows = np.arange(0, 150, 4)
+    A, b = X[rows, :2], Y[rows]
+    clf = ClosedFormClassifier(
+        "passthrough", head=head, alpha=1e-9, scaling="columns", random_state=0
+    ).fit(A, b)
+    outputs = left_out(theirs.fit, A, b, lambda m, row: m.predict_log_proba(row))
+    assert clf._fitted_.scale == pytest.approx(best_factor(outputs, b, 1.0), rel=2e-2)
+
+
+@pytest.mark.parametrize("head", ["ridge", "lda", "naive_bayes"])
+def test_a_row_alone_in_its_class_is_no_judge(head):
+    clf = ClosedFormClassifier("passthrough", head=head, random_state=0).fit(X[:51], Y[:51])
+    assert np.isfinite(clf.predict_proba(X)).all()
+    assert clf.forget([50]).predict_proba(X).shape == (150, 1)
 
 
 @pytest.mark.parametrize("kind", ["few", "noisy"])
