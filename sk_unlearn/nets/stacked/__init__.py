@@ -108,11 +108,12 @@ def train_nets(net, X, y, row_sets, seeds, **options):
 def train_states(
     net, X, y, row_sets, seeds=None, *, start=None, epochs=None, n_jobs=None, width=None
 ):
-    """The states of what :func:`train_nets` makes, which takes the same first arguments.
+    """States of the nets that :func:`train_nets` makes.
 
     Parameters
     ----------
     net, X, y, row_sets, seeds
+        As for :func:`train_nets`.
     start : sequence of K NetState, default=None
         Where to go on. With ``seeds``, only batches are drawn from these; without, the states'
         own generators go on.
@@ -121,12 +122,7 @@ def train_states(
     n_jobs : int, default=None
         Stacks at a time, small ones in threads unless ``joblib.parallel_config`` says otherwise.
     width : int, default=None
-        Most nets in a stack; None takes 50, or fewer where that would leave jobs idle or the
-        parameters of a stack would fill more than 64 MiB.
-
-    Returns
-    -------
-    states : list of NetState
+        Most nets in a stack. None takes 50, or what fits in 64 MiB, or a stack for each job.
     """
     net = prepare(clone(net))
     reason, template, tensors = _checked(net, X, y)

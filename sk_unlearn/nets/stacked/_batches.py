@@ -10,16 +10,8 @@ __all__ = ["StackedBatches", "batch_options", "n_batches"]
 class StackedBatches:
     """Draw each net's epochs as :class:`~sk_unlearn.nets.TensorBatches` would for it alone.
 
-    Parameters
-    ----------
-    row_sets : list of Tensor of int64
-        Rows of each net, sorted by number of batches, most first.
-    generators : list of torch.Generator
-        One a net; what stands for torch's global generator.
-    options : dict
-        From :func:`batch_options`.
-    like : Tensor
-        Type and device of the nets. Everything is drawn on the CPU.
+    ``row_sets`` are sorted by number of batches, most first; ``generators``, one a net, stand for
+    torch's global one. Everything is drawn on the CPU, and moved to where ``like`` is.
 
     Attributes
     ----------

@@ -30,15 +30,7 @@ def loss_reason(net):
 
 
 class StackedLoss:
-    """Losses of the rows of several nets, and their gradients.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised.
-    y : Tensor of shape (n, ...)
-        Targets of all rows.
-    """
+    """Losses of the rows of several nets like an initialised one; ``y`` are all targets."""
 
     def __init__(self, net, y):
         self._criterion = own = copy.deepcopy(bare_module(net.criterion_))
@@ -62,19 +54,8 @@ class StackedLoss:
     def gradients(self, output, y, valid, share):
         """Mean loss of each net, and its gradient with respect to the outputs.
 
-        Parameters
-        ----------
-        output : Tensor of shape (n_nets, n_outputs, n_rows)
-        y : Tensor of shape (n_nets * n_rows, ...)
-        valid : Tensor of shape (n_nets, n_rows), bool
-            False where a place holds no row of the batch.
-        share : Tensor of shape (n_nets, n_rows)
-            One over the number of rows of the batch; 0 where a place holds none.
-
-        Returns
-        -------
-        means : Tensor of shape (n_nets,)
-        gradient : Tensor of the shape of ``output``
+        ``output`` is of shape (n_nets, n_outputs, n_rows), ``y`` of shape (n_nets * n_rows, ...);
+        ``valid`` and ``share`` are of a `StackedBatches`.
         """
         if self._plain:  # automatic differentiation would take as long as all the rest of a step
             y, share = y.view(len(valid), 1, -1), share.unsqueeze(1)

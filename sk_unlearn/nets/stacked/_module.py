@@ -96,44 +96,32 @@ def ends_in_softmax(module):
 class StackedNets:
     """Parameters of several nets, and a step of training of the first of them.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Of the nets' architecture; its own values are not used.
-    states : list of NetState
-    loss : StackedLoss
-    X, y : Tensor
-        Rows and targets that batches are taken from.
-    n_rows : int
-        Places in a batch, whole turns.
-
-    Attributes
-    ----------
-    values, gradients : Tensor of shape (n_nets, n_numbers)
-    output : Tensor of shape (n_nets, n_outputs, n_rows)
-        Of the last step.
+    ``module`` gives the architecture, its own values are not used; ``X`` and ``y`` are what
+    batches of ``n_rows`` places are taken from. ``values`` and ``gradients`` are of shape
+    (n_nets, n_numbers); ``output``, of the last step, is of shape (n_nets, n_outputs, n_rows).
     """
 
     def __init__(self, module, states, loss, X, y, n_rows):
         self._loss, self._source, self._n_rows = loss, (X.flatten(1), y), n_rows
         self._parts, self._layers = list(_parts(module)), {}
-        shapes = {name: value.shape for name, value in module.named_parameters()}
         self._places, like, end = {}, next(module.parameters()), 0
-        for name, shape in shapes.items():
-            self._places[name] = slice(end, end + shape.numel()), shape
-            end += padded(shape.numel())
+        for name, value in module.named_parameters():
+            self._places[name] = slice(end, end + value.numel()), value.shape
+            end += padded(value.numel())
+        self.names = list(self._places)
         self.values = torch.stack([self.packed(s.tensors, like.new_zeros(end)) for s in states])
         self.gradients = torch.zeros_like(self.values)
+        # shared by whatever number of nets takes a step
+        self._memory = {
+            path: [like.new_empty(max(2, len(states)), k, n_rows) for k in part.weight.shape]
+            for path, part in self._parts
+            if type(part) is nn.Linear
+        }
         self._scales = [
             torch.stack([s.tensors[f"{path}{name}"] for s in states])[:, None].to(like.device)
             for path, part in self._parts
             for name in dict(part.named_buffers())
         ]
-
-    @property
-    def names(self):
-        """Of the parameters."""
-        return list(self._places)
 
     def packed(self, tensors, row):
         """A row like those of ``values``, of tensors of one net by name."""
@@ -178,7 +166,7 @@ class StackedNets:
                     if name in self._places
                     for buffer in (self.values, self.gradients)
                 ]
-                layers.append(_Linear(tensors, self._n_rows, is_first=not layers))
+                layers.append(_Linear(tensors, *self._memory[path], is_first=not layers))
             elif type(part) in _ACTIVATIONS:
                 layers.append(_Activation(part))
         return layers
@@ -196,27 +184,25 @@ class _Activation:
 
 
 class _Linear:
-    """A layer of some nets: views of their parameters and gradients, and memory of its own.
+    """A layer of some nets, by views of their parameters, gradients and memory.
 
     On a CPU large products are calls of their own. Small ones share a call, in which a net that
     is alone is taken twice: the BLAS has other code for one, whose bits may differ.
     """
 
-    def __init__(self, tensors, n_rows, *, is_first):
+    def __init__(self, tensors, outputs, for_inputs, *, is_first):
         weight, self._for_weight, *bias = tensors
         self._bias, self._for_bias = (t.unsqueeze(2) for t in bias) if bias else (None, None)
         n, n_outputs, n_inputs = weight.shape
-        apart = weight.is_cpu and n_outputs * n_inputs * n_rows >= _LARGE
+        apart = weight.is_cpu and n_outputs * n_inputs * outputs.shape[2] >= _LARGE
         self._product = _apart if apart else torch.bmm
         self._alone = weight.is_cpu and n == 1 and not apart
         self._n = 2 if self._alone else n
         self._weight = self._doubled(weight)
-        self._outputs = weight.new_empty(self._n, n_outputs, n_rows)
+        self._outputs, self._output = outputs[: self._n], outputs[:n]
+        self._for_inputs, self._for_input = for_inputs[: self._n], for_inputs[:n]
+        self._is_first = is_first
         self._for_weights = weight.new_empty(2, *weight.shape[1:]) if self._alone else tensors[1]
-        self._first = self._for_weights[:1]
-        self._for_inputs = None if is_first else weight.new_empty(self._n, n_inputs, n_rows)
-        self._output = self._outputs[:n]
-        self._for_input = None if is_first else self._for_inputs[:n]
 
     def _doubled(self, tensor):
         return tensor.expand(self._n, -1, -1)
@@ -231,8 +217,8 @@ class _Linear:
         gradient = self._doubled(gradient)
         self._product(gradient, self._doubled(z.mT), out=self._for_weights)
         if self._alone:
-            self._for_weight.copy_(self._first)
-        if self._for_inputs is not None:
+            self._for_weight.copy_(self._for_weights[:1])
+        if not self._is_first:
             self._product(self._weight.mT, gradient, out=self._for_inputs)
         return self._for_input
 

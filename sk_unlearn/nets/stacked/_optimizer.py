@@ -16,17 +16,8 @@ __all__ = ["OPTIMIZERS", "StackedOptimizer"]
 class StackedOptimizer:
     """Optimiser of all nets of a stack.
 
-    Nets that start at the same step and have equally many batches an epoch form a block:
-    consecutive rows of the buffers, with one step of the optimiser.
-
-    Parameters
-    ----------
-    nets : StackedNets
-    states : list of NetState
-        One a net, in the order of the rows.
-    counts : list of int
-        Batches an epoch of each net, descending.
-    schedule : Schedule
+    Nets that start at the same step and have equally many batches an epoch, ``counts``, form a
+    block: consecutive rows of the buffers, with one step of the optimiser. ``counts`` descend.
     """
 
     def __init__(self, nets, states, counts, schedule):

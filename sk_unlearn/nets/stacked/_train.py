@@ -36,7 +36,7 @@ def default_width(module):
 
 
 def train_stacks(net, tensors, row_sets, states, epochs, *, n_jobs=None, width=None, n_slots=None):
-    """Train what was checked before, side by side.
+    """Train what was checked before, side by side; return a NetState of each net.
 
     Parameters
     ----------
@@ -44,19 +44,11 @@ def train_stacks(net, tensors, row_sets, states, epochs, *, n_jobs=None, width=N
         Prepared and initialised, of a kind that :func:`can_stack` allows; left as found.
     tensors : tuple of Tensor
         Rows, and targets as the criterion reads them.
-    row_sets : list of ndarray of int
-    states : list of NetState
-        Where each net starts; ``rng`` is set.
-    epochs : int
-    n_jobs : int, default=None
-    width : int, default=None
-        Most nets in a stack.
-    n_slots : int, default=None
-        Nets in every stack, some of them made up; None is for as many as there are.
-
-    Returns
-    -------
-    states : list of NetState
+    row_sets, states : list of ndarray of int, list of NetState
+        Rows of each net, and where it starts.
+    epochs, n_jobs : int
+    width, n_slots : int, default=None
+        Most nets in a stack; nets in every stack, some of them made up.
     """
     sizes, n_workers = [len(rows) for rows in row_sets], effective_n_jobs(n_jobs)
     width = n_slots or width or default_width(bare_module(net.module_))
