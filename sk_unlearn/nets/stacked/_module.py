@@ -203,6 +203,7 @@ class _Linear:
         self._for_inputs, self._for_input = for_inputs[: self._n], for_inputs[:n]
         self._is_first = is_first
         self._for_weights = weight.new_empty(2, *weight.shape[1:]) if self._alone else tensors[1]
+        self._first = self._for_weights[:1]
 
     def _doubled(self, tensor):
         return tensor.expand(self._n, -1, -1)
@@ -217,7 +218,7 @@ class _Linear:
         gradient = self._doubled(gradient)
         self._product(gradient, self._doubled(z.mT), out=self._for_weights)
         if self._alone:
-            self._for_weight.copy_(self._for_weights[:1])
+            self._for_weight.copy_(self._first)
         if not self._is_first:
             self._product(self._weight.mT, gradient, out=self._for_inputs)
         return self._for_input
