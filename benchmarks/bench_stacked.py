@@ -24,12 +24,15 @@ from _common import (
     time_interleaved,
     write_json,
 )
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from sk_unlearn.nets import MLP, can_stack, default_classifier, train_nets, train_states
+from sk_unlearn.nets import MLP, can_stack, default_classifier, prepare, train_nets, train_states
+from sk_unlearn.utils._seeding import isolated_rng
+from sk_unlearn.utils._threads import reproducible_threads
 
 CLASSES, LIMITS = 10, {"cpu": 1.5, "cuda": 8.0}
 
@@ -61,9 +64,22 @@ def n_steps(row_sets, epochs):
     return epochs * sum(-(-len(rows) // 32) for rows in row_sets)
 
 
-def accuracy(net, X, y, row_sets, stacked):
+def one_by_one(net, X, y, row_sets, seeds, n_jobs=None):
+    """Each net alone, through skorch."""
+    jobs = (
+        delayed(alone)(net, X[rows], y[rows], s) for rows, s in zip(row_sets, seeds, strict=True)
+    )
+    return Parallel(n_jobs)(jobs)
+
+
+def alone(net, X, y, seed):
+    with isolated_rng(seed), reproducible_threads():
+        return prepare(clone(net)).initialize().partial_fit(X, y)
+
+
+def accuracy(train, net, X, y, row_sets):
     """Mean over nets of the accuracy on the rows of another shard."""
-    nets = train_nets(net, X, y, row_sets, range(len(row_sets)), stacked=stacked).nets
+    nets = train(net, X, y, row_sets, range(len(row_sets)))
     others = [row_sets[i - 1] for i in range(len(nets))]
     return float(
         np.mean([(m.predict(X[o]) == y[o]).mean() for m, o in zip(nets, others, strict=True)])
@@ -84,7 +100,7 @@ def compare_shards(X, y, row_sets, epochs, repeats, jobs, clock, device, full):
         if reason:
             print(f"{name}: not side by side on {device}, {reason}")
     scores = {
-        name: [accuracy(net, X, y, row_sets, stacked) for stacked in (True, False)]
+        name: [accuracy(train, net, X, y, row_sets) for train in (train_nets, one_by_one)]
         for name, net in nets.items()
         if not reasons[name]
     }
@@ -93,10 +109,10 @@ def compare_shards(X, y, row_sets, epochs, repeats, jobs, clock, device, full):
         for name in scores:
             net = nets[name]
             ways = {
-                way: lambda net=net, stacked=stacked, n_jobs=n_jobs: train_states(
-                    net, X, y, row_sets, seeds, stacked=stacked, n_jobs=n_jobs
+                way: lambda net=net, train=train, n_jobs=n_jobs: train(
+                    net, X, y, row_sets, seeds, n_jobs=n_jobs
                 )
-                for way, stacked in (("stacked", True), ("one by one", False))
+                for way, train in (("stacked", train_states), ("one by one", one_by_one))
             }
             # CPU time counts this process only: workers' time is taken by the wall clock
             own = clock if n_jobs == 1 else time.perf_counter
@@ -119,9 +135,7 @@ def compare_shards(X, y, row_sets, epochs, repeats, jobs, clock, device, full):
 def compare_widths(X, y, row_sets, epochs, widths, repeats, clock):
     net, seeds = default_net(X.shape[1], epochs), range(len(row_sets))
     ways = {
-        str(width): lambda width=width: train_states(
-            net, X, y, row_sets, seeds, stacked=True, width=width
-        )
+        str(width): lambda width=width: train_states(net, X, y, row_sets, seeds, width=width)
         for width in widths
     }
     seconds = time_interleaved(ways, repeats=repeats, clock=clock)
@@ -140,7 +154,7 @@ def time_oracles(X, y, n_nets, epochs, batch_size, backend):
     with parallel_config(backend=backend):
         train_states(net, X, y, row_sets[:4], range(4), epochs=1, n_jobs=2, width=2)  # start
         wall, cpu = time.perf_counter(), time.process_time()
-        train_states(net, X, y, row_sets, range(n_nets), stacked=True, n_jobs=2)
+        train_states(net, X, y, row_sets, range(n_nets), n_jobs=2)
         return time.perf_counter() - wall, time.process_time() - cpu
 
 

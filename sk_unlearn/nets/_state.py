@@ -9,10 +9,10 @@ from skorch import NeuralNetClassifier
 
 from sk_unlearn.exceptions import UnsupportedNetError
 from sk_unlearn.nets._inspect import bare_module
-from sk_unlearn.nets._stacked_schedule import Schedule
+from sk_unlearn.nets._schedule import Schedule
 from sk_unlearn.utils._seeding import isolated_rng
 
-__all__ = ["NetState", "load_state", "read_state"]
+__all__ = ["NetState", "has_single_parts", "initial_state", "load_state", "read_state"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,11 @@ def load_state(net, state, *, y=None):
     fresh = clone(net)
     with isolated_rng(0):
         fresh.initialize()
-    restore_state(fresh, state)
+    module, kept = bare_module(fresh.module_), fresh.optimizer_.state
+    module.load_state_dict(state.tensors)
+    for name, parameter in module.named_parameters():
+        if name in state.optimizer:
+            kept[parameter] = {k: _copy(v) for k, v in state.optimizer[name].items()}
     schedule = Schedule(fresh)
     fresh.optimizer_.param_groups[0].update(schedule.settings(schedule.clock(state)))
     for epoch, loss in enumerate(state.losses, start=1):
@@ -123,13 +127,25 @@ def load_state(net, state, *, y=None):
     return fresh
 
 
-def restore_state(net, state):
-    """Write parameters, buffers and optimiser state into an initialised net."""
-    module, kept = bare_module(net.module_), net.optimizer_.state
-    module.load_state_dict(state.tensors)
-    for name, parameter in module.named_parameters():
-        if name in state.optimizer:
-            kept[parameter] = {k: _copy(v) for k, v in state.optimizer[name].items()}
+def initial_state(fresh, seed):
+    """State that ``fresh.initialize()`` gives under a seed.
+
+    Parameters
+    ----------
+    fresh : skorch.NeuralNet
+        Unfitted clone of a prepared net that can be stacked: of what it consists of only the
+        module draws random numbers. Its module is made anew.
+    seed : int
+
+    Returns
+    -------
+    state : NetState
+        Its ``rng`` is that of the global generator after the initialisation.
+    """
+    with isolated_rng(seed):
+        fresh._initialize_module()
+        rng = torch.get_rng_state()
+    return NetState(dict(bare_module(fresh.module_).state_dict()), {}, rng)
 
 
 def has_single_parts(net):

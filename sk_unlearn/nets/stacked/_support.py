@@ -1,12 +1,8 @@
 """Which nets can be trained side by side, and why the others cannot."""
 
 import torch
-from skorch import (
-    NeuralNet,
-    NeuralNetBinaryClassifier,
-    NeuralNetClassifier,
-    NeuralNetRegressor,
-)
+from sklearn.base import clone
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import (
     EpochScoring,
     EpochTimer,
@@ -15,45 +11,28 @@ from skorch.callbacks import (
     PrintLog,
     ProgressBar,
 )
-from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from sk_unlearn.nets._batches import ArrayDataset, TensorBatches
 from sk_unlearn.nets._inspect import bare_module
 from sk_unlearn.nets._progress import EpochProgress
+from sk_unlearn.nets._schedule import POLICIES
 from sk_unlearn.nets._setup import TrainingSetup
-from sk_unlearn.nets._stacked_loss import loss_reason
-from sk_unlearn.nets._stacked_schedule import POLICIES
-from sk_unlearn.nets._stacked_state import has_single_parts
+from sk_unlearn.nets._state import has_single_parts, initial_state
+from sk_unlearn.nets.stacked._loss import StackedLoss, loss_reason
+from sk_unlearn.nets.stacked._module import StackedNets, module_reason, padded
+from sk_unlearn.nets.stacked._optimizer import OPTIMIZERS
 
-__all__ = ["settings_reason"]
+__all__ = ["settings_reason", "trial_reason"]
 
 _NETS = (NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor, NeuralNet)
-_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 _PREDICTING = {"predict", "predict_proba", "score", "forward", "forward_iter", "evaluation_step"}
 _PASSIVE = (EpochProgress, EpochTimer, PassthroughScoring, PrintLog, ProgressBar, TrainingSetup)
-_LAYERS = {
-    nn.modules.batchnorm._NormBase: "normalises over the rows of a batch",
-    nn.modules.conv._ConvNd: "takes other code for other numbers of nets, with other last bits",
-    nn.RNNBase: "has no rule for several nets at once",
-    nn.RNNCellBase: "has no rule for several nets at once",
-    nn.modules.lazy.LazyModuleMixin: "has no sizes before training",
-}
+_PARTS = ([0, 1], [7, 8, 9], [5])  # of a trial: other widths, and odd places
 
 
 def settings_reason(net):
-    """Why the settings of a net rule out stacked training.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Prepared and initialised.
-
-    Returns
-    -------
-    reason : str or None
-    """
-    for find in (_net, _data, _optimizer, loss_reason, _callbacks, _module):
+    """Why the settings of a prepared and initialised net rule out stacked training, or None."""
+    for find in (_net, _data, _optimizer, loss_reason, _callbacks, module_reason):
         reason = find(net)
         if reason is not None:
             return reason
@@ -91,13 +70,13 @@ def _data(net):
 
 def _optimizer(net):
     kind, group = type(net.optimizer_), net.optimizer_.param_groups[0]
-    if kind not in _OPTIMIZERS:
+    if kind not in OPTIMIZERS:
         return f"optimizer {kind.__name__} is none of SGD, Adam and AdamW"
     if group.get("differentiable") or group.get("capturable"):
         return f"{kind.__name__} is differentiable or capturable"
-    if torch.is_tensor(group["lr"]):
-        return "its learning rate is a tensor"
-    return None
+    if kind is torch.optim.Adam and group.get("decoupled_weight_decay"):
+        return "Adam with decoupled_weight_decay is AdamW: use that"
+    return "its learning rate is a tensor" if torch.is_tensor(group["lr"]) else None
 
 
 def _callbacks(net):
@@ -117,19 +96,34 @@ def _callbacks(net):
     return "it has several schedules" if schedulers > 1 else None
 
 
-def _module(net):
-    module = bare_module(net.module_)
-    for path, part in module.named_modules():
-        for kind, why in _LAYERS.items():
-            if isinstance(part, kind):
-                return f"layer {path!r} ({type(part).__name__}) {why}"
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
-            return f"layer {path!r} ({type(part).__name__}) draws random numbers"
-        if is_parametrized(part):
-            return f"layer {path!r} ({type(part).__name__}) is parametrized"
-    dtypes = {value.dtype for value in module.parameters()}
-    if not dtypes <= {torch.float32, torch.float64} or len(dtypes) > 1:
-        return f"its parameters have types {sorted(map(str, dtypes))}"
-    if not all(map(torch.is_tensor, module.state_dict().values())):
-        return "its state holds more than tensors"
+def trial_reason(net, X, y, n_nets=None):
+    """Why a trial on two rows shows that nets depend on those beside them, or fails; or None.
+
+    On a CPU the same nets must give the same bits in smaller stacks; on a CUDA device, where
+    kernels are chosen by the size of a stack, in other places of one of ``n_nets``.
+    """
+    device, drawer, n_nets = next(net.module_.parameters()).device, clone(net), n_nets or 11
+    rows = torch.arange(padded(1)) % min(2, len(X))
+    X, y = X[rows].to(device), y[rows].to(device)
+    states = [initial_state(drawer, seed) for seed in range(n_nets)]
+    parts = _PARTS if device.type == "cpu" else ([*range(1, n_nets), 0],)
+    try:
+        with torch.no_grad():
+            whole = _step(net, states, X, y)
+            others = [_step(net, [states[k] for k in part], X, y) for part in parts]
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        return f"a trial failed: {str(error).strip().splitlines()[0]}"
+    for part, other in zip(parts, others, strict=True):
+        if not all(torch.equal(a[part], b) for a, b in zip(whole, other, strict=True)):
+            return "its outputs or gradients depend on the nets that are trained beside it"
     return None
+
+
+def _step(net, states, X, y):
+    """Outputs, mean losses and gradients of nets that all see the same rows."""
+    loss, shape = StackedLoss(net, y), (len(states), len(X))
+    nets = StackedNets(bare_module(net.module_), states, loss, X, y, len(X))
+    rows = torch.arange(len(X), device=X.device).expand(shape)
+    share = torch.full(shape, 1 / len(X), device=X.device, dtype=nets.values.dtype)
+    means = nets.step(rows, share > 0, share)
+    return [value.nan_to_num() for value in (nets.output, means, nets.gradients)]
