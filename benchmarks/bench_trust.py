@@ -18,35 +18,22 @@ What is measured is kept in ``results/trust_measured.json`` and not measured aga
 import copy
 import json
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from _common import RESULTS, parse, print_table, write_json
-from _trust_cases import SCENARIOS, SMALL, load, net_of, rows_of
+from _trust_cases import REAL, SCENARIOS, SMALL, estimator_of, load, rows_of
 
-from sk_unlearn import PumaClassifier
-from sk_unlearn.approximate import _puma_base
 from sk_unlearn.metrics import logit_margin
 from sk_unlearn.model_selection import fit_many
 
 SETS = ("forget", "retain", "held_out")
-SIGNS = (
-    "step_ratio",
-    "nonlinearity",
-    "damping_factor",
-    "forget_loss_before",
-    "forget_loss",
-    "forget_loss_predicted",
-    "criterion_before",
-    "criterion",
-    "criterion_change_predicted",
-    "expected_gap",
-    "drift",
-    "signs",
-)
 
 
 def margins(models, X, y):
-    """Of all models, by rows."""
+    """Of all models, by rows; their predictions where targets are numbers."""
+    if y.dtype.kind == "f":
+        return np.array([model.predict(X) for model in models])
     found = []
     for model in models:
         proba = np.zeros((len(X), int(y.max()) + 1))
@@ -63,13 +50,15 @@ def divergence(models, oracles):
     return 0.5 * (np.log(variance / own) + (own + (models.mean(0) - mean) ** 2) / variance - 1)
 
 
-def measured(models, oracles, parts):
-    """KLoM p50 and p95 by set, and the signed shift."""
+def measured(models, oracles, parts, y):
+    """KLoM p50 and p95 by set, and the signed shift: toward the target, where it is a number."""
     found = {}
     for name, rows in parts.items():
         each = divergence(models[:, rows], oracles[:, rows])
         spread = oracles[:, rows].std(0) + 1e-4
         shift = (models[:, rows].mean(0) - oracles[:, rows].mean(0)) / spread
+        if y.dtype.kind == "f":
+            shift = shift * np.sign(y[rows] - oracles[:, rows].mean(0))
         found[name] = [
             float(np.quantile(each, 0.5)),
             float(np.quantile(each, 0.95)),
@@ -78,77 +67,118 @@ def measured(models, oracles, parts):
     return found
 
 
-def forgotten(models, rows, params):
-    """Copies of the models after a request; its share of a retrain, warnings and signs."""
-    params, usual = dict(params), _puma_base.TRAINING_FACTOR
-    _puma_base.TRAINING_FACTOR = params.pop("factor", usual)
+def forgotten(models, requests, params):
+    """Copies of the models after requests in turn; shares of a retrain, warnings and signs."""
     moved = [copy.deepcopy(model).set_params(**params) for model in models]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for model in moved:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for model in moved:
+            for rows in requests:
                 model.forget(rows)
-    finally:
-        _puma_base.TRAINING_FACTOR = usual
-    receipts = [model.receipts_[-1] for model in moved]
-    steps = [r.solver["steps"][0] for r in receipts if r.solver and r.solver["steps"]]
+    receipts = [list(model.receipts_)[-len(requests) :] for model in moved]
+    solvers = [[r.solver for r in each if r.solver and r.solver["steps"]] for each in receipts]
     return moved, {
-        "warned": float(np.mean([bool(r.advice) for r in receipts])),
-        "cost": float(np.median([r.cost.share_of_retrain for r in receipts])),
-        "signs": [{name: step.get(name) for name in SIGNS} for step in steps],
+        "warned": [bool(any(r.advice for r in each)) for each in receipts],
+        "cost": float(np.median([sum(r.cost.share_of_retrain for r in c) for c in receipts])),
+        "gap": [max((s["expected_gap"] for s in each), default=0.0) for each in solvers],
+    }
+
+
+@dataclass
+class Case:
+    """Nets before and after a request, as statistics of rows.
+
+    Attributes
+    ----------
+    requests : list of ndarray of int
+    before : list of estimator
+    nothing, oracle, null : ndarray of shape (n_models, n_rows)
+    X, y : ndarray
+        Forgotten rows, some retained ones and the held-out ones.
+    parts : dict of str to slice
+        Where these are.
+    """
+
+    requests: list
+    before: list
+    nothing: np.ndarray
+    oracle: np.ndarray
+    null: np.ndarray
+    X: np.ndarray
+    y: np.ndarray
+    parts: dict
+
+
+def cases(scenario, requests, n_models):
+    """What the removals of a scenario are compared with, one after the other."""
+    X, y0, X_test, y_test = load(scenario.data, scenario.draw)
+    estimator, fitted = estimator_of(scenario, X, y0), {}
+    seeds = [1000 * ord(scenario.draw) + k for k in range(3 * n_models)]
+
+    def fit(y):
+        key = hash(y.tobytes())
+        if key not in fitted:
+            fitted[key] = fit_many(estimator, X, y, seeds[:n_models]).estimators
+        return fitted[key]
+
+    base = margins(fit(y0)[:3], X, y0).mean(0)
+    base = -np.abs(base - y0) if scenario.data in REAL else base
+    for request in requests:
+        each, y = rows_of(request, X, y0, base, scenario.draw)
+        rows = np.sort(np.concatenate(each))
+        before, kept = fit(y), np.setdiff1d(np.arange(len(y)), rows)
+        others = seeds[n_models:]
+        oracles = fit_many(estimator, X[kept], y[kept], others, sample_id=kept).estimators
+        some = np.random.RandomState(0).permutation(kept)[:500]
+        everything = np.vstack([X[rows], X[some], X_test])
+        labels = np.concatenate([y[rows], y[some], y_test])
+        ends = np.cumsum([len(rows), len(some), len(X_test)])
+        yield request, Case(
+            each,
+            before,
+            margins(before, everything, labels),
+            margins(oracles[:n_models], everything, labels),
+            margins(oracles[n_models:], everything, labels),
+            everything,
+            labels,
+            dict(zip(SETS, map(slice, (0, *ends[:-1]), ends), strict=True)),
+        )
+
+
+def compared(case, params):
+    """KLoM of a removal, of a net retrained where it is warned, of doing nothing, and the null."""
+
+    def from_oracle(models):
+        return measured(models, case.oracle, case.parts, case.y)
+
+    moved, report = forgotten(case.before, case.requests, params)
+    after = margins(moved, case.X, case.y)
+    # a net that is retrained is one more of the null's
+    escalated = np.where(np.array(report["warned"])[:, None], case.null, after)
+    return {
+        **{name: from_oracle(getattr(case, name)) for name in ("null", "nothing")},
+        "after": from_oracle(after),
+        "escalated": from_oracle(escalated),
+        **report,
+        "n_forgotten": sum(map(len, case.requests)),
     }
 
 
 def compare(scenario, requests, variants, n_models, known):
     """Measure what is not known; yields after each removal."""
-    X, y0, X_test, y_test = load(scenario.data, scenario.draw)
-    fitted = {}
 
-    def keys(request):
-        return {v: f"{scenario.name} | {request} | {v} | {n_models}" for v in variants}
+    def key(request, variant):
+        return f"{scenario.name} | {request} | {variant} | {n_models}"
 
-    for request in requests:
-        if all(key in known for key in keys(request).values()):
-            continue
-        net = net_of(scenario.net, X, y0)
-        seeds = [1000 * ord(scenario.draw) + k for k in range(3 * n_models)]
-        clf = PumaClassifier(net)
-
-        def fit(y, net=clf, seeds=seeds):
-            key = hash(y.tobytes())
-            if key not in fitted:
-                fitted[key] = fit_many(net, X, y, seeds[:n_models]).estimators
-            return fitted[key]
-
-        base = margins(fit(y0)[:3], X, y0).mean(0)
-        rows, y = rows_of(request, X, y0, base, scenario.draw)
-        before, kept = fit(y), np.setdiff1d(np.arange(len(y)), rows)
-        oracles = fit_many(clf, X[kept], y[kept], seeds[n_models:], sample_id=kept).estimators
-        some = np.random.RandomState(0).permutation(kept)[:500]
-        everything = np.vstack([X[rows], X[some], X_test])
-        labels = np.concatenate([y[rows], y[some], y_test])
-        ends = np.cumsum([len(rows), len(some), len(X_test)])
-        parts = dict(zip(SETS, map(slice, (0, *ends[:-1]), ends), strict=True))
-        of = {
-            "oracle": margins(oracles[:n_models], everything, labels),
-            "null": margins(oracles[n_models:], everything, labels),
-            "nothing": margins(before, everything, labels),
-        }
-        controls = {name: measured(of[name], of["oracle"], parts) for name in ("null", "nothing")}
-        for variant, key in keys(request).items():
-            if key in known:
-                continue
-            moved, report = forgotten(before, rows, variants[variant])
-            after = margins(moved, everything, labels)
-            known[key] = {
-                **controls,
-                "after": measured(after, of["oracle"], parts),
-                **report,
+    missing = [r for r in requests if any(key(r, v) not in known for v in variants)]
+    for request, case in cases(scenario, missing, n_models):
+        for variant, params in variants.items():
+            known[key(request, variant)] = {
+                **compared(case, params),
                 "half": scenario.half,
                 "request": f"{scenario.name}: {request}",
                 "variant": variant,
                 "n_models": n_models,
-                "n_forgotten": len(rows),
             }
         yield
 
