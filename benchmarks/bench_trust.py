@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from _common import RESULTS, parse, print_table, write_json
 from _trust_cases import REAL, SCENARIOS, SMALL, estimator_of, load, rows_of
+from sklearn.metrics import roc_auc_score
 
 from sk_unlearn.metrics import logit_margin
 from sk_unlearn.model_selection import fit_many
@@ -133,15 +134,18 @@ def cases(scenario, requests, n_models):
         everything = np.vstack([X[rows], X[some], X_test])
         labels = np.concatenate([y[rows], y[some], y_test])
         ends = np.cumsum([len(rows), len(some), len(X_test)])
-        yield request, Case(
-            each,
-            before,
-            margins(before, everything, labels),
-            margins(oracles[:n_models], everything, labels),
-            margins(oracles[n_models:], everything, labels),
-            everything,
-            labels,
-            dict(zip(SETS, map(slice, (0, *ends[:-1]), ends), strict=True)),
+        yield (
+            request,
+            Case(
+                each,
+                before,
+                margins(before, everything, labels),
+                margins(oracles[:n_models], everything, labels),
+                margins(oracles[n_models:], everything, labels),
+                everything,
+                labels,
+                dict(zip(SETS, map(slice, (0, *ends[:-1]), ends), strict=True)),
+            ),
         )
 
 
@@ -170,9 +174,13 @@ def compare(scenario, requests, variants, n_models, known):
     def key(request, variant):
         return f"{scenario.name} | {request} | {variant} | {n_models}"
 
-    missing = [r for r in requests if any(key(r, v) not in known for v in variants)]
+    def asked(request):  # series only of the default, for their time
+        return variants if " in " not in request else list(variants)[:1]
+
+    missing = [r for r in requests if any(key(r, v) not in known for v in asked(r))]
     for request, case in cases(scenario, missing, n_models):
-        for variant, params in variants.items():
+        for variant in asked(request):
+            params = variants[variant]
             known[key(request, variant)] = {
                 **compared(case, params),
                 "half": scenario.half,
@@ -191,37 +199,70 @@ def harms(one, factor=1.1):
     )
 
 
-def succeeds(one):
+def succeeds(one, kind="after"):
     """Whether all sets of rows are within twice the null."""
-    return all(one["after"][s][1] <= 2 * one["null"][s][1] for s in SETS)
+    return all(one[kind][s][1] <= 2 * one["null"][s][1] for s in SETS)
+
+
+def is_warned(one):
+    """Whether half of the nets advise to retrain."""
+    return np.mean(one["warned"]) >= 0.5
+
+
+def escalated_cost(one):
+    """Share of a retrain where those that are warned are retrained."""
+    return one["cost"] + float(np.mean(one["warned"]))
+
+
+def is_small_and_random(one):
+    """Of at most 5 % of the rows, in one request."""
+    return one["request"].endswith(("random 1%", "random 5%"))
+
+
+def mean(values):
+    """NaN where there are none."""
+    values = list(values)
+    return float(np.mean(values)) if values else float("nan")
+
+
+def area(of, score):
+    """Area under the ROC curve of a score; NaN where all are alike."""
+    return float(roc_auc_score(of, score)) if 0 < sum(of) < len(of) else float("nan")
 
 
 def summary(found):
     """Rates and medians of one variant on one half."""
-    warned = [one["warned"] >= 0.5 for one in found]
-    bad, good = [harms(one) for one in found], [succeeds(one) for one in found]
-    quiet = [one for one, w in zip(found, warned, strict=True) if not w]
+    quiet = [one for one in found if not is_warned(one)]
+    bad, good = [one for one in found if harms(one)], [one for one in found if succeeds(one)]
     mattered = [
         one for one in found if one["nothing"]["forget"][1] >= 5 * one["null"]["forget"][1]
     ]
     falls = [one["after"]["forget"][1] / one["nothing"]["forget"][1] for one in mattered]
-
-    def share(of, among):
-        chosen = [o for o, a in zip(of, among, strict=True) if a]
-        return float(np.mean(chosen)) if chosen else float("nan")
-
+    gaps = [float(np.median(one["gap"])) for one in found]
+    whole = {one["request"]: one["cost"] for one in found}
+    series = [one for one in found if " in " in one["request"]]
+    series = [one["cost"] / whole[one["request"].split(" in ")[0]] for one in series
+              if one["request"].split(" in ")[0] in whole]  # fmt: skip
     return {
         "removals": len(found),
-        "within 2 x null on all sets": int(sum(good)),
-        "harm": int(sum(bad)),
+        "within 2 x null on all sets": len(good),
+        "harm": len(bad),
         "unwarned": len(quiet),
-        "unwarned harm": int(sum(map(harms, quiet))),
-        "unwarned, 1.5 x worse": int(sum(harms(one, 1.5) for one in quiet)),
-        "harm warned": share(warned, bad),
-        "good warned": share(warned, good),
-        "forget p95 of nothing's where >= 5 x null": float(np.median(falls)) if falls else None,
-        "median cost": float(np.median([one["cost"] for one in found])),
-    }
+        "unwarned, no harm": mean(not harms(one) for one in quiet),
+        "unwarned, 1.5 x worse": sum(harms(one, 1.5) for one in quiet),
+        "harm that is warned": mean(map(is_warned, bad)),
+        "good that is warned": mean(map(is_warned, good)),
+        "AUC of expected_gap for harm": area([harms(one) for one in found], gaps),
+        "AUC of expected_gap for beyond 2 x null": area([not succeeds(o) for o in found], gaps),
+        "removals where nothing >= 5 x null": len(mattered),
+        "forget p95 of nothing's there": float(np.median(falls)) if falls else float("nan"),
+        "retrain if warned: within 2 x null": mean(succeeds(o, "escalated") for o in found),
+        "retrain if warned: mean cost": mean(map(escalated_cost, found)),
+        "random, up to 5 %": mean(escalated_cost(o) for o in found if is_small_and_random(o)),
+        "cost, median": float(np.median([one["cost"] for one in found])),
+        "20 requests over one of the same rows": float(np.median(series)) if series
+        else float("nan"),
+    }  # fmt: skip
 
 
 def main():
@@ -231,7 +272,6 @@ def main():
         models=10,
         small=1,
         half={"choices": ("development", "reported", "both"), "default": "both"},
-        factors={"nargs": "*", "default": [], "help": "other factors of the term to try"},
         only="",
         tag="",
     )
@@ -239,9 +279,7 @@ def main():
     path = RESULTS / name
     path.parent.mkdir(exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else {}
-    variants = {"training": {}, "1e-3": {"damping": 1e-3}}
-    if args.factors:
-        variants |= {f"training x {f}": {"factor": float(f)} for f in args.factors}
+    variants = {"default": {}, "1e-3": {"damping": 1e-3}}
     for scenario in SCENARIOS:
         if args.half not in ("both", scenario.half) or args.only not in scenario.name:
             continue
@@ -264,9 +302,10 @@ def main():
                     " / ".join(f"{one[kind][s][1]:.2g}" for kind in ("null", "nothing", "after"))
                     for s in SETS
                 ]
+                verdict = "harm" if harms(one) else "good" if succeeds(one) else ""
                 rows.append(
                     [one["request"], variant, *sets, one["after"]["forget"][2], one["cost"],
-                     f"{one['warned']:.0%}", "harm" if harms(one) else ""]
+                     f"{np.mean(one['warned']):.0%}", verdict]
                 )  # fmt: skip
         columns = ("request", "damping", *SETS, "shift", "cost", "warned", "")
         print_table(f"{half}: KLoM p95, null / nothing / after", columns, sorted(rows))
