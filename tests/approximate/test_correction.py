@@ -16,8 +16,6 @@ from sk_unlearn.approximate._curvature_cache import CurvatureCache
 from sk_unlearn.approximate._curvature_system import (
     Objective,
     RowBatch,
-    SolverSettings,
-    build_system,
 )
 from sk_unlearn.functional import RowwiseModel, row_sizes
 
