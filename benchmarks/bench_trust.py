@@ -10,7 +10,7 @@ retraining. Constants are to be chosen on the development half only (``_trust_ca
 
     python benchmarks/bench_trust.py
     python benchmarks/bench_trust.py --full              # the whole battery, 24 nets
-    python benchmarks/bench_trust.py --half development  # what constants are chosen on
+    python benchmarks/bench_trust.py --full --half development --ablate  # for constants
 
 What is measured is kept in ``results/trust_measured.json`` and not measured again.
 """
@@ -29,6 +29,8 @@ from sk_unlearn.metrics import logit_margin
 from sk_unlearn.model_selection import fit_many
 
 SETS = ("forget", "retain", "held_out")
+VARIANTS = {"default": {}, "1e-3": {"damping": 1e-3}}
+ABLATIONS = {"compensated": {"compensation": "l1"}, "linear step": {"adaptive_damping": False}}
 
 
 def margins(models, X, y):
@@ -273,13 +275,14 @@ def main():
         small=1,
         half={"choices": ("development", "reported", "both"), "default": "both"},
         only="",
+        ablate={"action": "store_true", "help": "parts of the default left out, too"},
         tag="",
     )
     name = f"trust_measured{args.tag}.json"
     path = RESULTS / name
     path.parent.mkdir(exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else {}
-    variants = {"default": {}, "1e-3": {"damping": 1e-3}}
+    variants = VARIANTS | (ABLATIONS if args.ablate else {})
     for scenario in SCENARIOS:
         if args.half not in ("both", scenario.half) or args.only not in scenario.name:
             continue
