@@ -319,7 +319,7 @@ def main():
             if table else [],
         )  # fmt: skip
         results[half] = table
-    write_json("trust", results, models=args.models)
+    write_json("trust" if args.small else "trust_full", results, models=args.models)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import torch
 
 from sk_unlearn.functional import losses_and_gradient, row_losses, sample_rows
 
-__all__ = ["LONG", "WORK", "Correction", "corrected", "rows_to_look_at"]
+__all__ = ["LEAST_WORK", "LONG", "N_ROWS", "WORK", "Correction", "corrected", "rows_to_look_at"]
 
 # Rows that are looked at, at most. Of 500 the correction follows their noise
 # (benchmarks/bench_trust.py, letters), and all 3,600 are no better than these.
 N_ROWS = 1024
-# Gradient passes over them, with as many attempts as there may be.
-WORK = 2 + 5 / 3
+# Gradient passes over them, with as few attempts and as many as there may be.
+LEAST_WORK, WORK = 2 + 2 / 3, 3 + 4 / 3
 # Steps up to this length, in norms of the parameters, are not looked at.
 LONG = 0.02
 # Shares of the linear step that may be taken, and attempts to shorten the correction.
@@ -131,8 +131,8 @@ def corrected(objective, params, moved, pull, system, sample):
 
     Notes
     -----
-    Cost: two gradient passes and one to four forward passes over the rows of the sample, and a
-    solve.
+    Cost: two gradient passes, or three, and two to four forward passes over the rows of the
+    sample, and a solve.
     """
     model, balance = objective.model, _Balance(objective, params, pull, sample)
     start = balance.start

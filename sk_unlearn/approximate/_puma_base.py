@@ -19,7 +19,7 @@ from sk_unlearn.approximate._budget import (
     most_work,
     row_cost,
 )
-from sk_unlearn.approximate._correction import rows_to_look_at
+from sk_unlearn.approximate._correction import N_ROWS, rows_to_look_at
 from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
 from sk_unlearn.approximate._curvature_system import (
@@ -309,7 +309,6 @@ class BasePuma(BaseNetForget):
         step = StepSettings(**settings | {"compensation": self._compensation})
         parts = _consecutive(len(forgotten), self.n_steps)
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
-        looks = objective.metric and self.adaptive_damping and not settings.several_steps
         start, before = 0, budget.spent
         for part in self._progress(parts):
             if part.start < start:  # went in a step before
@@ -335,7 +334,7 @@ class BasePuma(BaseNetForget):
                 step if allowed else replace(step, compensation=None),
                 candidates,
                 budget,
-                partial(rows_to_look_at, objective, cache) if looks else None,
+                partial(rows_to_look_at, objective, cache) if self._corrects else None,
             )
             if step.compensation and not allowed:
                 report = replace(report, compensated=False)
@@ -364,6 +363,7 @@ class BasePuma(BaseNetForget):
             dense=self._row_cost == A_DENSE_ROW,
             compensates=self._compensation is not None,
             adapts=self.adaptive_damping,
+            n_corrected=min(n_retained, N_ROWS) if self._corrects else 0,
             n_steps=min(self.n_steps, n_forgotten),
         )
 
@@ -373,6 +373,10 @@ class BasePuma(BaseNetForget):
         if self.compensation != "auto":
             return self.compensation
         return None if self.damping == "training" else "l1"
+
+    @property
+    def _corrects(self):
+        return self.damping == "training" and self.adaptive_damping and self.n_steps == 1
 
     def _n_sampled(self, n_trained):
         wanted = self.n_curvature_rows
