@@ -136,8 +136,8 @@ class PumaClassifier(NetClassifierMixin, BasePuma):
     -----
     Ours, not the paper's: Gauss-Newton curvature of the retained rows by preconditioned
     conjugate gradients, importance-sampled curvature rows, damping that comes from the training
-    and adapts to the step, the correction of long steps, the bound on the weights, the warnings. BatchNorm statistics are not moved and keep a trace of
-    the forgotten rows.
+    and adapts to the step, the correction of long steps, the bound on the weights, the warnings.
+    BatchNorm statistics are not moved and keep a trace of the forgotten rows.
     A forgotten class leaves ``classes_``; the weights of its output stay in the net.
     :math:`N` stays the number of rows trained on in ``fit``, so that requests in turn add
     up to one request. "l1" looks for compensation among the ``n_curvature_rows`` rows of
