@@ -6,9 +6,9 @@ from sk_unlearn.approximate._removal_step import MAX_LENGTH
 __all__ = ["advice", "expected_gap", "held_out_advice"]
 
 # Rise of the forgotten rows' loss, in losses of rows that were held out, from which on the net
-# depended on them. Chosen on the development half of benchmarks/bench_trust.py, where it tells
-# removals that end beyond twice the null from others with an AUC of .92; the length of the step
-# has .82, the rise of the criterion .77, and by how much damping was raised .67.
+# depended on them. Chosen on the development half of benchmarks/bench_trust.py, where it told
+# removals that end beyond twice the null from others better than the length of the step, the
+# rise of the criterion and the factor by which damping was raised did.
 BY_HEART = 0.3
 # Share of the criterion by which its actual change may miss the predicted one.
 MAX_SURPRISE = 0.5
