@@ -30,14 +30,14 @@ from sk_unlearn.approximate._curvature_system import (
 )
 from sk_unlearn.approximate._influences import influences_on
 from sk_unlearn.approximate._net_rows import RowBatch
-from sk_unlearn.approximate._preview import ForgetPreview
+from sk_unlearn.approximate._preview import ForgetPreviewMixin
 from sk_unlearn.approximate._puma_cost import puma_work
 from sk_unlearn.approximate._removal_step import StepSettings
 from sk_unlearn.approximate._trusted_step import trusted_step
 from sk_unlearn.approximate.base import BaseNetForget
 from sk_unlearn.base import Removal
 from sk_unlearn.exceptions import RemovalFailedError
-from sk_unlearn.functional import measured_work, row_losses, rows_per_chunk
+from sk_unlearn.functional import measured_work, rows_per_chunk
 from sk_unlearn.nets import (
     check_differentiable,
     rowwise_model,
@@ -46,7 +46,6 @@ from sk_unlearn.nets import (
 )
 from sk_unlearn.nets._criteria import weighs_classes
 from sk_unlearn.nets._proximal import proximal_term
-from sk_unlearn.receipts import ForgetCost
 from sk_unlearn.utils._generators import without_draws
 from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
@@ -61,7 +60,7 @@ __all__ = ["BasePuma"]
 TRAINING_FACTOR = 1.0
 
 
-class BasePuma(BaseNetForget):
+class BasePuma(ForgetPreviewMixin, BaseNetForget):
     """The method; classifier and regressor differ only in their targets."""
 
     _parameter_constraints: dict = {
@@ -190,61 +189,6 @@ class BasePuma(BaseNetForget):
         if not solved.converged:
             warn_user(f"influences are inaccurate: {solved.message}", ConvergenceWarning)
         return -slopes / self._n_objective_
-
-    @on_snapshot
-    def forget_preview(self, X_idx=None, *, sample_id=None, groups=None):
-        """Tell what a request would do, without making it; changes nothing.
-
-        Parameters
-        ----------
-        X_idx, sample_id, groups
-            As in :meth:`forget`.
-
-        Returns
-        -------
-        preview : ForgetPreview
-            How much the net depends on the rows, one by one and together, whether retraining
-            would be advised, and why.
-
-        Notes
-        -----
-        The removal is made on the side and thrown away, so that this costs what it costs.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sk_unlearn import PumaClassifier
-        >>> X, y = load_iris(return_X_y=True)
-        >>> clf = PumaClassifier(random_state=0).fit(X, y)
-        >>> preview = clf.forget_preview([3, 17, 106])
-        >>> int(preview.ranked()[0]), len(clf.receipts_)
-        (106, 0)
-        """
-        check_is_fitted(self)
-        self._validate_params()
-        request = self._resolve(X_idx, sample_id=sample_id, groups=groups)
-        told = self._as_told()
-        told.on_advice = "warn"
-        removal, after = Removal(ForgetCost(0, 0, 0.0, 0.0)), told
-        if len(request.hit):
-            self._check_remaining(request.hit)
-            self._rows_.verify(type(self).__name__)
-            after, removal = told._without(request.hit)
-        rows = self._rows_.take(request.hit[self._trained_[request.hit]])
-        before, later = (told._row_losses(each.estimator_, rows) for each in (told, after))
-        return ForgetPreview(
-            removal.cost, told._expected_gap(removal), removal.advice, rows.position, before, later
-        )
-
-    def _row_losses(self, net, rows):
-        if not len(rows):
-            return np.zeros(0)
-        y = self._objective_targets() if weighs_classes(net) else None
-        model = rowwise_model(net, y=y, params=self.params)
-        batch = self._net_rows(net, rows).take(range(len(rows)))
-        with without_draws():
-            losses = row_losses(model, model.parameters(), batch.X, batch.y)
-        return losses.double().cpu().numpy()
 
     def __getstate__(self):
         state = dict(super().__getstate__())  # it may be the estimator's own __dict__
