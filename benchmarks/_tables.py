@@ -15,6 +15,7 @@ from _tables_removal import (
     puma_million,
     puma_parts,
 )
+from _tables_trust import trust, trust_removals
 
 
 def fit(results):
@@ -160,6 +161,8 @@ TABLES = {
     "influences": ("influences", influences),
     "growth": ("growth", growth),
     "puma_in_turn": ("puma", puma_in_turn),
+    "trust": ("trust_full", trust),
+    "trust_removals": ("trust_full", trust_removals),
     "puma_parts": ("puma_parts", puma_parts),
     "puma_million": ("puma_million", puma_million),
     "linear_head": ("linear_head", linear_head),

@@ -84,7 +84,7 @@ def compare(kind, share, n_models, dampings):
     )
     rows, y = leaving(kind, share, y)
     kept = np.setdiff1d(np.arange(len(y)), rows)
-    clf, seeds = PumaClassifier(make_net()), range(n_models)
+    clf, seeds = PumaClassifier(make_net(), damping=1e-3), range(n_models)
     before = fit_many(clf, X, y, seeds).estimators
     retrained, again = (
         fit_many(clf, X[kept], y[kept], [n * n_models + s for s in seeds], sample_id=kept)

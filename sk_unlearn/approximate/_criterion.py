@@ -36,6 +36,10 @@ class HeldOutLoss:
         losses, gradient = self._run(losses_and_gradient, params)
         return float(losses.double().mean()), gradient / len(self.y)
 
+    def loss(self, params, value):
+        """Mean row loss, where the criterion has a value."""
+        return value
+
     def _run(self, function, params):
         return function(self.model, params, self.X, self.y, chunk_size=self.chunk_size)
 
@@ -76,6 +80,10 @@ class UserCriterion:
             for name, part in zip(active, parts, strict=True)
         }
         return float(value.detach()), self.model.flatten(filled).detach()
+
+    def loss(self, params, value):
+        """Mean row loss, where the criterion has a value."""
+        return float(row_losses(self.model, params, self.X, self.y).double().mean())
 
     def _call(self):
         count_passes(len(self.y), FORWARD)

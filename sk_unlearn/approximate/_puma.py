@@ -17,10 +17,10 @@ class PumaClassifier(NetClassifierMixin, BasePuma):
               \Bigl[\sum_{j \in R} \lambda_j g_j - \eta \sum_{k \in F} g_k\Bigr].
 
     Guarantee: approximate. How well it forgot has to be measured. Cost: one curvature
-    solve on ``n_curvature_rows`` rows, or three where harm has to be compensated, and one
-    forward pass over all retained rows in the first request; "l2" adds a forward-mode
-    pass over them. Each time that damping is raised adds as many solves, within half the work
-    of a retrain.
+    solve on ``n_curvature_rows`` rows, and one forward pass over all retained rows in the first
+    request. A long step adds about three passes over at most 1,024 rows; compensation adds two
+    solves, "l2" a forward-mode pass over all rows as well. Each time that damping is raised adds
+    as many solves, within half the work of a retrain.
 
     Parameters
     ----------
@@ -31,9 +31,11 @@ class PumaClassifier(NetClassifierMixin, BasePuma):
     eta : float, default=1.0
         How much of the rows' weight is removed; 1 is all. Far above, the Taylor
         expansion breaks down.
-    compensation : {"l1", "l2"} or None, default="l1"
+    compensation : {"auto", "l1", "l2"} or None, default="auto"
         How retained rows make up for predicted harm: few rows with large weights, all
-        with small ones, or not at all, which is plain influence removal.
+        with small ones, or not at all, which is plain influence removal. "auto" is "l1" where
+        ``damping`` is a number and None where it is "training": there compensation led away
+        from retrained nets and gained nothing.
     max_weight : float, default=1.0
         Bound on the absolute change of a row's weight.
     strict : bool, default=False
@@ -41,16 +43,19 @@ class PumaClassifier(NetClassifierMixin, BasePuma):
     curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
         The exact Hessian is for convex nets (linear models): elsewhere it can be
         indefinite, and the solve stops.
-    damping : float or "training", default=1e-3
+    damping : float or "training", default="training"
         :math:`\gamma`. Larger takes shorter, safer steps that remove less. "training"
-        (experimental) takes, for each parameter, what stopping the net's optimiser early amounts
+        takes, for each parameter, what stopping the net's optimiser early amounts
         to: ``1 / sum(lr)`` over the steps for SGD, times the root of the second moment for Adam
         and its kin, as a product of rows and columns in each layer. It follows the rate and the
-        epochs of the training; a net of another optimiser, or without its state, gets 0.01. It
-        is taken at the end of ``fit``, so that gradients of rows forgotten since have a share.
+        epochs of the training. Where training gives none, for other optimisers or for an adopted
+        net without the state of its optimiser, it is 0.01. It is taken at the end of ``fit``, so
+        that gradients of rows forgotten since have a share.
     adaptive_damping : bool, default=True
         Whether to raise ``damping``, by factors of the root of 10, until the net is nearly
-        linear along the step.
+        linear along the step; and, where ``damping`` is "training" and ``n_steps`` is 1, whether
+        to correct a step longer than 0.02 of the parameters' norm by what it does to the loss of
+        retained rows.
     n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
         Where a retrain is cheap fewer are taken, but 128 at least, so that a request takes half
@@ -116,10 +121,10 @@ class PumaClassifier(NetClassifierMixin, BasePuma):
     Warns
     -----
     RetrainAdvisedWarning
-        If the step is too long, less than half of what it promised was kept, the criterion
-        changed otherwise than predicted, the harm could not be compensated, a solve did not
-        converge, or rows leave that were held out of training and acted through early stopping
-        or the like.
+        If the loss of the forgotten rows rose by more than 0.3 times the loss on held-out rows,
+        the criterion rose by half of its value more than predicted, the net is bent along the
+        step, the harm could not be compensated, a solve did not converge, or rows leave that
+        were held out of training and acted through early stopping or the like.
     InputScaleWarning
         In ``fit``, if the net reads features of a scale far from 1.
 
@@ -130,9 +135,9 @@ class PumaClassifier(NetClassifierMixin, BasePuma):
     Notes
     -----
     Ours, not the paper's: Gauss-Newton curvature of the retained rows by preconditioned
-    conjugate gradients, importance-sampled curvature rows, damping that adapts to the step, the
-    bound on the weights, the warnings. BatchNorm statistics are not moved and keep a trace of
-    the forgotten rows.
+    conjugate gradients, importance-sampled curvature rows, damping that comes from the training
+    and adapts to the step, the correction of long steps, the bound on the weights, the warnings.
+    BatchNorm statistics are not moved and keep a trace of the forgotten rows.
     A forgotten class leaves ``classes_``; the weights of its output stay in the net.
     :math:`N` stays the number of rows trained on in ``fit``, so that requests in turn add
     up to one request. "l1" looks for compensation among the ``n_curvature_rows`` rows of
@@ -169,9 +174,9 @@ class PumaRegressor(NetRegressorMixin, BasePuma):
 
     The method of :class:`PumaClassifier`, which documents it, on real targets.
 
-    Guarantee: approximate. Cost: one curvature solve on ``n_curvature_rows`` rows, or
-    three where harm has to be compensated, and one forward pass over all retained rows in
-    the first request.
+    Guarantee: approximate. Cost: one curvature solve on ``n_curvature_rows`` rows, one forward
+    pass over all retained rows in the first request, and about three passes over at most 1,024
+    rows where the step is long.
 
     Parameters
     ----------
@@ -182,18 +187,19 @@ class PumaRegressor(NetRegressorMixin, BasePuma):
         it is.
     eta : float, default=1.0
         How much of the rows' weight is removed; 1 is all.
-    compensation : {"l1", "l2"} or None, default="l1"
-        How retained rows make up for predicted harm.
+    compensation : {"auto", "l1", "l2"} or None, default="auto"
+        How retained rows make up for predicted harm; see :class:`PumaClassifier`.
     max_weight : float, default=1.0
         Bound on the absolute change of a row's weight.
     strict : bool, default=False
         Whether to hold the criterion where it was even if the removal improves it.
     curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
         The exact Hessian is for convex nets (linear models).
-    damping : float or "training", default=1e-3
+    damping : float or "training", default="training"
         Larger takes shorter, safer steps that remove less; see :class:`PumaClassifier`.
     adaptive_damping : bool, default=True
-        Whether to raise ``damping`` until the net is nearly linear along the step.
+        Whether to raise ``damping`` until the net is nearly linear along the step, and to correct
+        long steps; see :class:`PumaClassifier`.
     n_curvature_rows : int, float or None, default=300
         Rows on which curvature is computed, a share of the rows if a float, all if None.
     tol : float, default=0.1

@@ -19,6 +19,7 @@ from sk_unlearn.approximate._budget import (
     most_work,
     row_cost,
 )
+from sk_unlearn.approximate._correction import N_ROWS, rows_to_look_at
 from sk_unlearn.approximate._criterion import HeldOutLoss, UserCriterion
 from sk_unlearn.approximate._curvature_cache import CurvatureCache
 from sk_unlearn.approximate._curvature_system import (
@@ -29,6 +30,7 @@ from sk_unlearn.approximate._curvature_system import (
 )
 from sk_unlearn.approximate._influences import influences_on
 from sk_unlearn.approximate._net_rows import RowBatch
+from sk_unlearn.approximate._preview import ForgetPreviewMixin
 from sk_unlearn.approximate._puma_cost import puma_work
 from sk_unlearn.approximate._removal_step import StepSettings
 from sk_unlearn.approximate._trusted_step import trusted_step
@@ -58,13 +60,13 @@ __all__ = ["BasePuma"]
 TRAINING_FACTOR = 1.0
 
 
-class BasePuma(BaseNetForget):
+class BasePuma(ForgetPreviewMixin, BaseNetForget):
     """The method; classifier and regressor differ only in their targets."""
 
     _parameter_constraints: dict = {
         **BaseNetForget._parameter_constraints,
         "eta": [Interval(Real, 0, None, closed="left")],
-        "compensation": [StrOptions({"l1", "l2"}), None],
+        "compensation": [StrOptions({"auto", "l1", "l2"}), None],
         "max_weight": [Interval(Real, 0, None, closed="neither")],
         "strict": ["boolean"],
         "curvature": [StrOptions(set(OPERATORS))],
@@ -91,11 +93,11 @@ class BasePuma(BaseNetForget):
         estimator=None,
         *,
         eta=1.0,
-        compensation="l1",
+        compensation="auto",
         max_weight=1.0,
         strict=False,
         curvature="gauss_newton",
-        damping=1e-3,
+        damping="training",
         adaptive_damping=True,
         n_curvature_rows=300,
         tol=1e-1,
@@ -247,7 +249,8 @@ class BasePuma(BaseNetForget):
             kept = cache.kept.drop(objective.model, params, forgotten, request.position)
             cache = replace(cache, kept=kept)
         names = StepSettings.__dataclass_fields__
-        step = StepSettings(**{name: getattr(self, name) for name in names})
+        settings = {name: getattr(self, name) for name in names}
+        step = StepSettings(**settings | {"compensation": self._compensation})
         parts = _consecutive(len(forgotten), self.n_steps)
         settings = replace(self._solver_settings(), several_steps=len(parts) > 1)
         start, before = 0, budget.spent
@@ -275,6 +278,7 @@ class BasePuma(BaseNetForget):
                 step if allowed else replace(step, compensation=None),
                 candidates,
                 budget,
+                partial(rows_to_look_at, objective, cache) if self._corrects else None,
             )
             if step.compensation and not allowed:
                 report = replace(report, compensated=False)
@@ -301,10 +305,22 @@ class BasePuma(BaseNetForget):
             n_parameters=sum(p.numel() for p in parameters if p.requires_grad),
             limit=most_work(self._n_epochs, n_retained),
             dense=self._row_cost == A_DENSE_ROW,
-            compensates=self.compensation is not None,
+            compensates=self._compensation is not None,
             adapts=self.adaptive_damping,
+            n_corrected=min(n_retained, N_ROWS) if self._corrects else 0,
             n_steps=min(self.n_steps, n_forgotten),
         )
+
+    @property
+    def _compensation(self):
+        """That asked for, or none where damping is the training's: there it costs more."""
+        if self.compensation != "auto":
+            return self.compensation
+        return None if self.damping == "training" else "l1"
+
+    @property
+    def _corrects(self):
+        return self.damping == "training" and self.adaptive_damping and self.n_steps == 1
 
     def _n_sampled(self, n_trained):
         wanted = self.n_curvature_rows
@@ -332,7 +348,8 @@ class BasePuma(BaseNetForget):
             return ()
         return (
             "No rows were held out, so the harm of the removal could be neither compensated "
-            "nor measured: set validation_fraction, or give more rows.",
+            "nor measured, and nothing tells whether to retrain: set validation_fraction, or give "
+            "more rows.",
         )
 
     def _expected_gap(self, removal):
@@ -425,7 +442,7 @@ class BasePuma(BaseNetForget):
         Few rows carry an "l1" compensation, those of the largest influence, which are
         among those of the largest gradients.
         """
-        if self.compensation != "l1" or cache.gradient is None:
+        if self._compensation != "l1" or cache.gradient is None:
             return None
         return cache.largest_gradients(self._n_sampled(self._n_trained))
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sk_unlearn.approximate._correction import LEAST_WORK, WORK
 from sk_unlearn.functional import BACKWARD, FORWARD, matrix_passes
 
 __all__ = ["puma_work"]
@@ -37,6 +38,7 @@ def puma_work(
     dense,
     compensates,
     adapts,
+    n_corrected=0,
     n_steps=1,
 ):
     """Forecast the work that a receipt will count.
@@ -58,6 +60,8 @@ def puma_work(
         Whether the net is solved in the space of the rows.
     compensates, adapts : bool
         Whether harm may be compensated, and damping raised.
+    n_corrected : int
+        Rows that a long step is corrected on; 0 if none is.
     n_steps : int
         Parts of the request.
 
@@ -75,6 +79,8 @@ def puma_work(
     expected = once + n_steps * one * (_EXPECTED_ATTEMPTS if adapts else 1)
     most = seen + attempt.high * n_sampled + 2 * factored + adapts * 3 * FORWARD * _LOOKED_AT
     high = once + n_steps * most
+    expected += LEAST_WORK * n_corrected / 2  # of which it is not known whether it is long
+    high += WORK * n_corrected
     if adapts:
         high = max(high, min(once + n_steps * most * _MOST_ATTEMPTS, limit))
     return min(max(expected, low), high), low, high

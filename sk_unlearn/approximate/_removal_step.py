@@ -58,6 +58,8 @@ class StepReport:
         Before and after the step.
     criterion_change_predicted : float or None
         To first order.
+    held_out_loss : float or None
+        Mean loss on the criterion's rows before the step.
     forget_loss_before, forget_loss : float
     forget_loss_predicted : float
         To first order, by the first attempt.
@@ -68,6 +70,11 @@ class StepReport:
         By which damping, weight decay included, was raised so that the step is straight enough.
     shortened : float
         Share of the last attempt that was taken; below 1 where another attempt was not made.
+    gain : float or None
+        By how much the linear step lowered the loss that is left, counted from its tangent and
+        with the pull of the rows, over what it promised; None where that was not looked at.
+    share : float
+        Of the linear step, at which it is lowest; from there the step was corrected.
     stopped : str or None
         Why no further attempt was made although the step was not straight enough.
     attempts : tuple of int
@@ -90,6 +97,9 @@ class StepReport:
     damping_factor: float = 1.0
     compensated: bool = True
     shortened: float = 1.0
+    held_out_loss: float | None = None
+    gain: float | None = None
+    share: float = 1.0
     stopped: str | None = None
     attempts: tuple = ()
 
@@ -137,12 +147,15 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
     -------
     params : dict of str to Tensor
     report : StepReport
+    pull : Tensor of shape (n_parameters,)
+        What the inverse curvature was applied to.
     """
     model = objective.model
     measure = _measurement(objective, leaving, system, criterion)
-    losses, gradient, before, slope = measure.before(params)
+    compensates = settings.compensation is not None
+    losses, gradient, before, slope = measure.before(params, with_slope=compensates)
     removed = settings.eta / objective.n_rows * gradient
-    solves = []
+    solves, pull = [], removed
 
     def solve(b, tol=None):
         x, solved = system.solve(b, tol)
@@ -156,16 +169,16 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         among = None if candidates is None else candidates()
         return _reweigh(objective, params, system, toward, harm, settings, among)
 
-    compensates = settings.compensation is not None and slope is not None
+    compensates = compensates and slope is not None
     reweighing = None
     if compensates and (settings.strict or system.guess_dot(slope, removed) > 0):
         reweighing = reweigh()
-        step = solve(removed - reweighing.added)
+        step = solve(pull := removed - reweighing.added)
     else:
         step = solve(removed)
         if compensates and slope @ step > 0:  # the guess had the sign wrong
             reweighing = reweigh()
-            step = solve(removed - reweighing.added)
+            step = solve(pull := removed - reweighing.added)
     if reweighing is None:
         damage = None if slope is None else float(slope.double() @ step.double())
         reweighing = _Reweighing(damage)
@@ -191,8 +204,9 @@ def removal_step(objective, params, leaving, system, criterion, settings, candid
         forget_loss_before=float(losses.double().mean()),
         forget_loss=float(losses_after.double().mean()),
         forget_loss_predicted=float(losses.double().mean()) + promised,
+        held_out_loss=before if criterion is None else criterion.loss(params, before),
     )
-    return moved, report
+    return moved, report, pull
 
 
 def _measurement(objective, leaving, system, criterion):
@@ -211,11 +225,13 @@ class Measurement:
     leaving: RowBatch
     criterion: object
 
-    def before(self, params):
+    def before(self, params, *, with_slope=True):
         found = self._run(losses_and_gradient, params)
         of_criterion = (None, None)
-        if self.criterion is not None:
+        if self.criterion is not None and with_slope:
             of_criterion = self.criterion.value_and_gradient(params)
+        elif self.criterion is not None:
+            of_criterion = (self.criterion.value(params), None)
         return *found, *of_criterion
 
     def after(self, moved, step):
@@ -237,7 +253,7 @@ class _HeadMeasurement:
         self.objective, self.system = objective, system
         self.rows, self.n_held_out = rows, n_held_out
 
-    def before(self, params):
+    def before(self, params, *, with_slope=True):
         n = self.n_held_out
         self._seen = self.system.row_gradients(self.objective, params, self.rows)
         losses, criterion = self._parts(self._seen.losses)

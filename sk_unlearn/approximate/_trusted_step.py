@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sk_unlearn.approximate._budget import MOST_WORK, Budget
+from sk_unlearn.approximate._correction import LONG, WORK, corrected
 from sk_unlearn.approximate._removal_step import MAX_LENGTH, Measurement, removal_step
 from sk_unlearn.functional import Work
 
@@ -30,7 +31,15 @@ LEAST_RISE = 0.01
 
 
 def trusted_step(
-    objective, params, leaving, system, criterion, settings, candidates=None, budget=None
+    objective,
+    params,
+    leaving,
+    system,
+    criterion,
+    settings,
+    candidates=None,
+    budget=None,
+    looked_at=None,
 ):
     """Take a removal step, with more damping where the net is not linear along it.
 
@@ -41,6 +50,9 @@ def trusted_step(
     budget : Budget, default=None
         Where another attempt, as dear as the last, would exceed it, or where more damping removes
         nothing any more, the last one is taken, shortened until the net is nearly linear along it.
+    looked_at : callable, default=None
+        Gives the retained rows on which a long step is corrected; see :func:`corrected`. None
+        means that it is not.
 
     Returns
     -------
@@ -55,7 +67,7 @@ def trusted_step(
         damped = system
         if power:
             damped = system.damped((FACTOR**power - 1) * float(objective.ridge.mean()))
-        moved, report = removal_step(
+        moved, report, pull = removal_step(
             objective, params, leaving, damped, criterion, settings, candidates
         )
         attempts.append(report.n_products)
@@ -72,6 +84,10 @@ def trusted_step(
             )
             break
         power += _powers(max(nonlinearity / MAX_NONLINEARITY, report.step_ratio / MAX_LENGTH))
+    if looked_at and not system.closed_form and report.step_ratio > LONG:
+        moved, report = _corrected(
+            objective, params, moved, pull, system, criterion, leaving, report, looked_at, budget
+        )
     report = replace(
         report,
         attempts=tuple(attempts),
@@ -101,17 +117,40 @@ def _shortened(objective, params, moved, leaving, criterion, report, nonlinearit
         share *= min(max(MAX_NONLINEARITY / nonlinearity, 0.1), 0.7)
         end = {name: torch.lerp(params[name], moved[name], share) for name in params}
         nonlinearity = _nonlinearity(objective, params, end)
-    losses, after = Measurement(objective, leaving, criterion).after(end, None)
     predicted = report.criterion_change_predicted
     report = replace(
-        report,
-        step_ratio=length * share,
+        _measured_anew(report, objective, params, end, leaving, criterion),
         shortened=share,
-        criterion=after,
         criterion_change_predicted=None if predicted is None else predicted * share,
-        forget_loss=float(losses.double().mean()),
     )
     return end, report, nonlinearity
+
+
+def _corrected(
+    objective, params, moved, pull, system, criterion, leaving, report, looked_at, budget
+):
+    """A step after a second look at the retained rows, where there is work left for it."""
+    sample = looked_at()
+    if not budget.allows(WORK * len(sample[1])):
+        return moved, report
+    moved, found = corrected(objective, params, moved, pull, system, sample)
+    if found is None:
+        return moved, report
+    report = _measured_anew(report, objective, params, moved, leaving, criterion)
+    return moved, replace(report, gain=found.gain, share=found.share)
+
+
+def _measured_anew(report, objective, params, moved, leaving, criterion):
+    """The report of a step that ends elsewhere than the linear one."""
+    losses, after = Measurement(objective, leaving, criterion).after(moved, None)
+    flatten = objective.model.flatten
+    start = flatten(params)
+    return replace(
+        report,
+        step_ratio=float((flatten(moved) - start).norm() / start.norm()),
+        criterion=after,
+        forget_loss=float(losses.double().mean()),
+    )
 
 
 def _powers(too_long):

@@ -134,14 +134,17 @@ def losses_and_gradient(
     X: Tensor,
     y: Tensor,
     *,
+    weights: Tensor | None = None,
     chunk_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Loss of each row, and the sum of the gradients of the row losses, in one pass.
+    """Loss of each row, and the weighted sum of the gradients of the row losses, in one pass.
 
     Parameters
     ----------
     model, params, X, y, chunk_size
         As in :func:`weighted_gradient`.
+    weights : Tensor of shape (n,) or None, default=None
+        Of the rows in the gradient; None means 1.
 
     Returns
     -------
@@ -163,7 +166,7 @@ def losses_and_gradient(
     >>> losses_and_gradient(model, params, X, y)
     (tensor([2.0000, 0.5000]), tensor([3.]))
     """
-    return _losses_and_gradient(model, params, X, y, None, chunk_size)
+    return _losses_and_gradient(model, params, X, y, weights, chunk_size)
 
 
 def _losses_and_gradient(model, params, X, y, weights, chunk_size):

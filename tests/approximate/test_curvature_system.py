@@ -100,7 +100,7 @@ def test_compensation_is_the_same_with_gradients_by_layers_and_by_passes(objecti
         system = built(objective, objective.rows.take([]))
         seen = system.row_gradients(limited, params, objective.rows.take(candidates))
         assert (seen is None) == (most_kept < N_ROWS)
-        moved, report = removal_step(
+        moved, report, _ = removal_step(
             limited, params, leaving, system, criterion, settings, lambda: candidates
         )
         assert report.n_weighted

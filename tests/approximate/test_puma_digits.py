@@ -222,6 +222,7 @@ def test_unsupported_nets_are_refused_before_training(digits):
         PumaClassifier(LogisticRegression()).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.RetrainAdvisedWarning")
 def test_same_bits_twice(digits, puma):
     twin = copy.deepcopy(puma)
     puma.forget(range(20))

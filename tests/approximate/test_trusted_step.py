@@ -111,7 +111,7 @@ def test_linear_nets_are_never_held_back(linear):
     for curvature in ("gauss_newton", "hessian"):  # in closed form, and looked at
         system = system_of(linear, 1e-9, curvature=curvature)
         moved, report = trusted_step(linear, params, leaving, system, None, settings)
-        expected, _ = removal_step(linear, params, leaving, system, None, settings)
+        expected, *_ = removal_step(linear, params, leaving, system, None, settings)
         assert report.step_ratio > 1
         assert report.damping_factor == 1
         assert (report.nonlinearity is None) == (curvature == "gauss_newton")
@@ -131,14 +131,14 @@ def test_damping_grows_until_the_net_is_nearly_linear(curved, eta):
     assert (report.damping_factor > 1) == (eta > 1)
     # the step is that of the same damping from the start, and less would not have done
     more = (report.damping_factor - 1) * DAMPING
-    expected, _ = removal_step(
+    expected, *_ = removal_step(
         curved, params, leaving, system_of(curved, more=more), None, settings
     )
     for name, value in moved.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-2, atol=1e-4)
     if eta == 30:
         less = (report.damping_factor / 10 - 1) * DAMPING
-        longer, _ = removal_step(
+        longer, *_ = removal_step(
             curved, params, leaving, system_of(curved, more=less), None, settings
         )
         assert _nonlinearity(curved, params, longer) > MAX_NONLINEARITY
@@ -222,16 +222,7 @@ def test_advice_says_what_damping_did(curved):
     settings = StepSettings(eta=1.0, adaptive_damping=True)
     report = trusted_step(curved, params, leaving, system, None, settings)[1]
     report = replace(report, step_ratio=0.05, nonlinearity=0.2)
-    raised = replace(
-        report,
-        damping_factor=10.0,
-        forget_loss_before=1.0,
-        forget_loss=1.6,
-        forget_loss_predicted=2.0,
-    )
-    assert not advice([report, raised])
-    (message,) = advice([report, replace(raised, forget_loss=1.4)])
-    assert "only 40% of the promised rise is left" in message
+    assert not advice([report, replace(report, damping_factor=10.0)])
     bent = replace(report, damping_factor=1e5, stopped="it was late", shortened=0.25)
     (message,) = advice([report, bent])
     assert "not nearly linear" in message
@@ -264,7 +255,7 @@ def test_fixed_damping_is_what_was_asked_for(curved):
     )
     settings = StepSettings(eta=30.0)
     moved, report = trusted_step(curved, params, leaving, system, None, settings)
-    expected, plain = removal_step(curved, params, leaving, system, None, settings)
+    expected, plain, _ = removal_step(curved, params, leaving, system, None, settings)
     assert report == replace(plain, attempts=(plain.n_products,))
     assert all(torch.equal(moved[name], expected[name]) for name in moved)
 
@@ -288,7 +279,7 @@ def test_wrong_labels_leave_without_ruining_the_net():
     random = np.random.RandomState(0)
     rows = random.choice(len(y), len(y) // 20, replace=False)
     y[rows] = (y[rows] + random.randint(1, 10, len(rows))) % 10
-    clf = PumaClassifier(random_state=0).fit(X, y)
+    clf = PumaClassifier(random_state=0, damping=1e-3).fit(X, y)
     before, losses = clf.score(X_test, y_test), {}
     for adaptive in (False, True):
         moved = copy.deepcopy(clf).set_params(adaptive_damping=adaptive)
