@@ -55,8 +55,8 @@ numpydoc_validation_checks = {
     "PR03",  # ... in the order of the signature
     "PR10",  # "name : type"
 }
-# Classes with many small methods of one line each; records, whose fields are attributes; a net with
-# the parameters of skorch's.
+# Classes with many small methods of one line each; records, whose fields are attributes; a net
+# with the parameters of skorch's.
 numpydoc_validation_exclude = {
     r"^sk_unlearn\.approximate\.(ForgetPreview|RemovalRequest)",
     r"^sk_unlearn\.base\.Removal",
