@@ -7,8 +7,6 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sk_unlearn.approximate._advice import advice, expected_gap
@@ -28,7 +26,7 @@ from sk_unlearn.approximate._curvature_system import (
     SolverSettings,
     build_system,
 )
-from sk_unlearn.approximate._influences import influences_on
+from sk_unlearn.approximate._influences import InfluencesMixin
 from sk_unlearn.approximate._net_rows import RowBatch
 from sk_unlearn.approximate._preview import ForgetPreviewMixin
 from sk_unlearn.approximate._puma_cost import puma_work
@@ -47,11 +45,8 @@ from sk_unlearn.nets import (
 from sk_unlearn.nets._criteria import weighs_classes
 from sk_unlearn.nets._proximal import proximal_term
 from sk_unlearn.utils._generators import without_draws
-from sk_unlearn.utils._inputs import check_net_input
 from sk_unlearn.utils._seeding import keyed_uniform
 from sk_unlearn.utils._sklearn import Interval, RealNotInt, StrOptions
-from sk_unlearn.utils._transaction import on_snapshot
-from sk_unlearn.utils._warn import warn_user
 
 __all__ = ["BasePuma"]
 
@@ -60,7 +55,7 @@ __all__ = ["BasePuma"]
 TRAINING_FACTOR = 1.0
 
 
-class BasePuma(ForgetPreviewMixin, BaseNetForget):
+class BasePuma(ForgetPreviewMixin, InfluencesMixin, BaseNetForget):
     """The method; classifier and regressor differ only in their targets."""
 
     _parameter_constraints: dict = {
@@ -136,59 +131,6 @@ class BasePuma(ForgetPreviewMixin, BaseNetForget):
         self.n_steps = n_steps
         self.params = params
         self.performance = performance
-
-    @on_snapshot
-    def influences(self, X=None, y=None, *, damping=None):
-        """Effect of each retained row on a performance criterion, to first order.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_rows, n_features) or (n_rows, ...), default=None
-            Rows whose mean loss is the criterion. None means the rows that ``fit`` held
-            out (or what ``performance`` makes of them). For finding mislabelled rows
-            give a few rows known to be clean.
-        y : array-like of shape (n_rows,), default=None
-        damping : float, default=None
-            In place of the estimator's. Larger values, 0.1 to 1, rank more stably.
-
-        Returns
-        -------
-        phi : ndarray of shape (n_retained,)
-            In the order of the retained rows of the last ``fit``. Change of the criterion
-            for one more unit of weight on a row, 1 being the weight it has. Positive:
-            up-weighting the row raises the criterion, it does harm. Rank by it,
-            descending, to find mislabelled rows. For rows that were held out it is the
-            effect that training on them would have.
-
-        Notes
-        -----
-        Cost: one curvature solve and one forward-mode pass over the rows; no per-row
-        gradient is formed.
-        """
-        check_is_fitted(self)
-        self._rows_.verify(type(self).__name__)
-        if (X is None) != (y is None):
-            raise ValueError("influences takes X and y together, or neither.")
-        told = self._as_told()
-        with told._computing(), without_draws():
-            net = told.estimator_
-            cache = told._known_curvature(told._rows_)
-            objective = told._objective(net, told._rows_, cache, damping=damping)
-            if X is None:
-                criterion = told._criterion(net, objective)
-                if criterion is None:
-                    raise ValueError(
-                        "influences needs a criterion: no rows were held out. Pass X and y, or "
-                        "set validation_fraction or the train_split of the net."
-                    )
-            else:
-                X, y = check_net_input(told, X), told._net_target(np.asarray(y))
-                batch = to_tensors(net, X, y)
-                criterion = HeldOutLoss(objective.model, *batch, objective.chunk_size)
-            slopes, solved = influences_on(criterion, objective, cache, told._solver_settings())
-        if not solved.converged:
-            warn_user(f"influences are inaccurate: {solved.message}", ConvergenceWarning)
-        return -slopes / self._n_objective_
 
     def __getstate__(self):
         state = dict(super().__getstate__())  # it may be the estimator's own __dict__
