@@ -18,10 +18,23 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from torch._C import _pop_torch_dispatch_stack, _push_on_torch_dispatch_stack
+from torch._C import (
+    _get_dispatch_stack_at,
+    _len_torch_dispatch_stack,
+    _pop_torch_dispatch_stack,
+    _push_on_torch_dispatch_stack,
+)
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
-__all__ = ["own_generator", "own_generators", "pause_draws", "resume_draws", "without_draws"]
+__all__ = [
+    "own_generator",
+    "own_generators",
+    "pause_draws",
+    "put_back_generators",
+    "resume_draws",
+    "thread_generators",
+    "without_draws",
+]
 
 
 class _Own(threading.local):
@@ -30,6 +43,7 @@ class _Own(threading.local):
     n_locks = 0
     mode = None
     paused = False
+    block = None  # the innermost one
 
 
 _own = _Own()
@@ -54,8 +68,20 @@ def pause_draws():
 def resume_draws():
     """End what :func:`pause_draws` began; so does the end of the block of the generators."""
     if _own.paused:
-        _push_on_torch_dispatch_stack(_own.mode)
+        if _own.mode is not None:
+            _push_on_torch_dispatch_stack(_own.mode)
         _own.paused = False
+
+
+def thread_generators():
+    """What :func:`put_back_generators` puts back."""
+    return dict(vars(_own))
+
+
+def put_back_generators(found):
+    """As found: blocks that were torn off on their way out, whose end may come late, are over."""
+    vars(_own).clear()
+    vars(_own).update(found)
 
 
 @contextmanager
@@ -84,9 +110,12 @@ class own_generators:
 
     def __enter__(self):
         _install()
-        self.before = _own.torch, _own.numpy, _own.mode, _own.paused
+        self.before = _own.torch, _own.numpy, _own.mode, _own.paused, _own.block
         resume_draws()
-        if _own.mode is None:  # one mode is enough, and each takes some microseconds an operation
+        _own.block = self
+        if _own.mode is None or not _is_on(
+            _own.mode
+        ):  # one mode is enough, and each takes some microseconds an operation
             mode = _Draws()
             # as a mode is entered, but in one step, and without torch's notes of it, which are
             # the process's and not this thread's
@@ -98,14 +127,41 @@ class own_generators:
     def __exit__(self, *error):
         if self.before is None:
             return
-        resume_draws()
-        _own.torch, _own.numpy, outer, paused = self.before
-        if outer is None and _own.mode is not None:
-            _pop_torch_dispatch_stack(None)
-            _own.mode = None
-        elif paused:
-            pause_draws()
+        if self._is_in_force():
+            resume_draws()
+            _own.torch, _own.numpy, outer, paused, block = self.before
+            if outer is None and _own.mode is not None:
+                _take_off(_own.mode)
+                _own.mode = None
+            elif paused:
+                pause_draws()
+            _own.block = block
         self.before = None  # last: what is broken off is done again
+
+    def _is_in_force(self):
+        """Whether no block around this one has ended: a torn one ends when it is collected."""
+        block = _own.block
+        while block is not None and block is not self:
+            block = block.before[-1] if block.before else None
+        return block is self
+
+
+def _modes():
+    return [_get_dispatch_stack_at(i) for i in range(_len_torch_dispatch_stack())]
+
+
+def _is_on(mode):
+    return any(other is mode for other in _modes())
+
+
+def _take_off(mode):
+    """Take a mode off the stack, wherever it is."""
+    above = []
+    while _is_on(mode):
+        above.append(_pop_torch_dispatch_stack(None))
+    for other in reversed(above):
+        if other is not mode:
+            _push_on_torch_dispatch_stack(other)
 
 
 class _Draws(TorchDispatchMode):

@@ -9,7 +9,7 @@ state is just being set or put back (:func:`hold`). Then they wait for the end o
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, _GeneratorContextManager, contextmanager
 
 __all__ = [
     "PATIENCE",
@@ -25,7 +25,9 @@ __all__ = [
 PATIENCE = 0.05  # seconds that a wait for another thread lasts before it looks for signals
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGBREAK")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-_protected = set()
+# Where signals wait. A block that a generator leaves, or a stack of blocks, is torn off if its end
+# does not begin.
+_protected = {_GeneratorContextManager.__exit__.__code__, ExitStack.__exit__.__code__}
 _current = None  # of the main thread, the only one that signals reach
 
 

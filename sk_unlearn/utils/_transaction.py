@@ -10,6 +10,7 @@ from sklearn import get_config, set_config
 
 from sk_unlearn.exceptions import ConcurrentChangeError
 from sk_unlearn.utils._ambient import own_settings
+from sk_unlearn.utils._generators import put_back_generators, thread_generators
 from sk_unlearn.utils._signals import PATIENCE, hold, protected, raise_pending, release, shielded
 from sk_unlearn.utils._threads import reproducible_threads
 
@@ -51,6 +52,7 @@ class transaction:
                 self._acquire(_lock_of(part))
             self.before = [vars(part) for part in self.parts]
             self.found = [dict(state) for state in self.before]
+            self.settings.callback(put_back_generators, thread_generators())
             self.settings.callback(_restore_config, get_config())
             self.settings.enter_context(own_settings())
             self.settings.enter_context(reproducible_threads())

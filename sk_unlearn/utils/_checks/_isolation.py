@@ -1,5 +1,6 @@
 """What ``fit`` and ``forget`` must not touch, and what must not touch them."""
 
+import inspect
 import random
 import sys
 from contextlib import contextmanager
@@ -136,14 +137,17 @@ def _count_calls(call):
 def _interrupt(call, stop):
     """Raise at the entry of the ``stop``-th Python function that ``call`` calls.
 
-    Not in functions in which signals wait: the next one stands for these.
+    Not in functions in which signals wait, and not where a generator goes on: raised there it
+    would skip the ``finally`` blocks of the generator, as no signal does. The next one stands for
+    these.
     """
     n_calls, raised = 0, False
 
     def count(frame, event, argument):
         nonlocal n_calls, raised
         n_calls += event == "call"
-        if n_calls >= stop and event == "call" and not raised and not is_protected(frame):
+        protected = is_protected(frame) or frame.f_code.co_flags & inspect.CO_GENERATOR
+        if n_calls >= stop and event == "call" and not raised and not protected:
             raised = True
             raise _Injected
 
