@@ -1,6 +1,7 @@
 """Files of saved states: whose they are, what kills leave, what may lie in their place."""
 
 import copy
+import inspect
 import os
 import pickle
 import shutil
@@ -194,8 +195,10 @@ def interrupted(call, at):
     def count(frame, event, argument):
         nonlocal n_calls
         n_calls += event == "call"
-        # signals wait in protected functions: the next one stands for these
-        if at and n_calls >= at and event == "call" and not is_protected(frame):
+        # signals wait in protected functions; raised where a generator goes on, it would skip the
+        # generator's finally blocks, as no signal does: the next one stands for these
+        protected = is_protected(frame) or frame.f_code.co_flags & inspect.CO_GENERATOR
+        if at and n_calls >= at and event == "call" and not protected:
             sys.setprofile(None)
             raise Injected
 
