@@ -1,7 +1,6 @@
 """Files of saved states: whose they are, what kills leave, what may lie in their place."""
 
 import copy
-import inspect
 import os
 import pickle
 import shutil
@@ -25,6 +24,7 @@ from sk_unlearn.exact._draft_mark import DraftMark, remove_dead_drafts
 from sk_unlearn.exceptions import CheckpointError, FullRetrainWarning
 from sk_unlearn.nets import default_density
 from sk_unlearn.pipeline import ForgetPipeline
+from sk_unlearn.utils._checks._isolation import goes_on
 from sk_unlearn.utils._digest import state_digest
 from sk_unlearn.utils._signals import is_protected
 
@@ -197,7 +197,7 @@ def interrupted(call, at):
         n_calls += event == "call"
         # signals wait in protected functions; raised where a generator goes on, it would skip the
         # generator's finally blocks, as no signal does: the next one stands for these
-        protected = is_protected(frame) or frame.f_code.co_flags & inspect.CO_GENERATOR
+        protected = is_protected(frame) or goes_on(frame)
         if at and n_calls >= at and event == "call" and not protected:
             sys.setprofile(None)
             raise Injected

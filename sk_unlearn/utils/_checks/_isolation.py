@@ -1,10 +1,12 @@
 """What ``fit`` and ``forget`` must not touch, and what must not touch them."""
 
+import dis
 import inspect
 import random
 import sys
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cache
 
 import numpy as np
 import sklearn
@@ -146,7 +148,7 @@ def _interrupt(call, stop):
     def count(frame, event, argument):
         nonlocal n_calls, raised
         n_calls += event == "call"
-        protected = is_protected(frame) or frame.f_code.co_flags & inspect.CO_GENERATOR
+        protected = is_protected(frame) or goes_on(frame)
         if n_calls >= stop and event == "call" and not raised and not protected:
             raised = True
             raise _Injected
@@ -170,6 +172,17 @@ def _interrupt(call, stop):
     # not before: a generator of torch's, held by the traceback until now, puts a mode back
     restore_modes(*modes)
     return broken_off
+
+
+def goes_on(frame):
+    """Whether a generator goes on after a ``yield``, and is not just begun."""
+    code = frame.f_code
+    return bool(code.co_flags & inspect.CO_GENERATOR) and frame.f_lasti > _beginning(code)
+
+
+@cache
+def _beginning(code):
+    return next(step.offset for step in dis.get_instructions(code) if step.opname == "RESUME")
 
 
 def _comes_of_injected(error):
