@@ -38,6 +38,7 @@ from sk_unlearn import (
 from sk_unlearn.exceptions import (
     ForgetRequestError,
     FullRetrainWarning,
+    RetrainAdvisedWarning,
     TrainingDataChangedError,
 )
 from sk_unlearn.nets import MLP
@@ -529,7 +530,6 @@ def test_unknown_metadata_is_refused_by_name(name):
         make_forget_pipeline(StandardScaler(), last()).fit(X, y, **{name: MASK})
 
 
-@pytest.mark.filterwarnings("ignore::sk_unlearn.exceptions.RetrainAdvisedWarning")
 @pytest.mark.parametrize("routing", [False, True])
 def test_cross_validation_and_search(routing, puma):
     params = {"forget": MASK, "sample_id": IDS}
@@ -543,11 +543,12 @@ def test_cross_validation_and_search(routing, puma):
         ]
         search = GridSearchCV(
             make_forget_pipeline(Normalizer(), puma, random_state=0),
-            {"pumaclassifier__eta": [0.0, 0.5], "normalizer__norm": ["l1"]},
+            {"pumaclassifier__eta": [0.0, 20.0], "normalizer__norm": ["l1"]},
             cv=2,
             error_score="raise",
         )
-        search.fit(X, y, **params)
+        with pytest.warns(RetrainAdvisedWarning):
+            search.fit(X, y, **params)
         assert search.best_estimator_.receipts_[-1].n_forgotten == MASK.sum()
         assert search.predict(X).shape == (N,)
 
