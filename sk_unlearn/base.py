@@ -118,9 +118,9 @@ class BaseForgetEstimator(DocLinkMixin, MetaEstimatorMixin, BaseEstimator, metac
     ``_rows_`` (the retained rows), ``_recipe_`` and ``_as_told()`` (a draft with the parameters of
     ``fit``), ``_without(hit, X)`` (draft and removal of a request), ``_check_remaining(hit)``,
     ``_parts()`` and ``_snapshot()`` (for locks and readers), ``_publish(draft)``,
-    ``_discard(kept)``, ``_model_state()`` and ``_exact_state()`` (what digests and
-    ``check_exact_forget`` compare), ``_training_key()`` (one training for
-    many methods). All have defaults here.
+    ``_discard(kept)``, ``_described_removal()`` (parameters for a receipt), ``_model_state()`` and
+    ``_exact_state()`` (what digests and ``check_exact_forget`` compare), ``_training_key()`` (one
+    training for many methods). All have defaults here.
     """
 
     guarantee: Guarantee
